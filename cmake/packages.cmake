@@ -1,0 +1,31 @@
+# Every library that we lean on, in one place. scripts/setup installs them.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
+pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+
+# oneDNN 2.6 (Debian 12) and 3.x (Debian 13, Homebrew); optional.
+set(SDW_HAVE_ONEDNN OFF)
+if(SDW_ONEDNN)
+  find_package(dnnl CONFIG QUIET)
+  if(dnnl_FOUND)
+    set(SDW_HAVE_ONEDNN ON)
+  else()
+    message(STATUS "oneDNN not found: linear layers and convolutions run on our own kernels")
+  endif()
+endif()
+
+# One OpenMP runtime a process: oneDNN brings gcc's, so only gcc may share it, and sanitizers see only pthreads.
+set(SDW_HAVE_OPENMP OFF)
+if(SDW_OPENMP AND CMAKE_C_COMPILER_ID STREQUAL "GNU" AND NOT SDW_SANITIZE)
+  find_package(OpenMP QUIET COMPONENTS C)
+  if(OpenMP_C_FOUND)
+    set(SDW_HAVE_OPENMP ON)
+  endif()
+endif()

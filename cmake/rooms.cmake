@@ -1,0 +1,48 @@
+# sdw_room(NAME SOURCES ... [USES rooms...] [LINKS libraries...]): one object library per folder of src/.
+function(sdw_room name)
+  cmake_parse_arguments(ROOM "" "" "SOURCES;USES;LINKS" ${ARGN})
+  string(REPLACE "/" "_" target "sdw_${name}")
+  add_library(${target} STATIC ${ROOM_SOURCES})
+  sdw_flags(${target})
+  foreach(room IN LISTS ROOM_USES)
+    string(REPLACE "/" "_" used "sdw_${room}")
+    target_link_libraries(${target} PUBLIC ${used})
+  endforeach()
+  target_link_libraries(${target} PUBLIC ${ROOM_LINKS})
+endfunction()
+
+# Warnings are errors, with gcc and clang alike.
+function(sdw_flags target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+    -Wpointer-arith -Wwrite-strings -Wvla -Werror)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src)
+  target_compile_definitions(${target} PRIVATE _GNU_SOURCE SDW_VERSION="${PROJECT_VERSION}")
+  if(SDW_SANITIZE)
+    target_compile_options(${target} PUBLIC -fsanitize=${SDW_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${SDW_SANITIZE})
+  endif()
+  if(SDW_FUZZ)
+    target_compile_options(${target} PUBLIC -fsanitize=fuzzer-no-link)
+  endif()
+endfunction()
+
+# sdw_program(NAME SOURCES ... USES rooms...): an executable in the build folder itself.
+function(sdw_program name)
+  cmake_parse_arguments(PROGRAM "" "" "SOURCES;USES;LINKS" ${ARGN})
+  add_executable(${name} ${PROGRAM_SOURCES})
+  sdw_flags(${name})
+  foreach(room IN LISTS PROGRAM_USES)
+    string(REPLACE "/" "_" used "sdw_${room}")
+    target_link_libraries(${name} PRIVATE ${used})
+  endforeach()
+  target_link_libraries(${name} PRIVATE ${PROGRAM_LINKS})
+endfunction()
+
+# sdw_test(NAME SOURCES ... USES rooms... [ARGS ...]): a cmocka program that ctest runs from the source folder.
+function(sdw_test name)
+  cmake_parse_arguments(TEST "" "" "SOURCES;USES;LINKS;ARGS" ${ARGN})
+  sdw_program(${name} SOURCES ${TEST_SOURCES} USES ${TEST_USES} LINKS ${TEST_LINKS} PkgConfig::CMOCKA)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name} ${TEST_ARGS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77)
+endfunction()

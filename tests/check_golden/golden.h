@@ -1,0 +1,57 @@
+/* golden.h: what the sections of check_golden share.
+ *
+ * Each section compares one room of the program with tensors that the reference implementation
+ * computed (see
+ * ../shared/golden/README.md for what each tensor is and where the tolerances come from), and
+ * prints a line a case. */
+#ifndef SDW_TESTS_GOLDEN_H
+#define SDW_TESTS_GOLDEN_H
+
+#include "base/status.h"
+#include "tensor/tensor.h"
+#include "weights/weights.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sdw_device;
+
+struct golden {
+    const char *dir;         /* laid out as ../shared/golden */
+    const char *filter;      /* only cases whose name contains it; NULL for all */
+    struct sdw_device *dev;  /* where models run */
+    double tolerance_factor; /* 1 on the CPU in f32 */
+    int passed, failed, skipped;
+};
+
+/* True when the case is to be run: its name, "section/case", contains the filter. */
+bool golden_wanted(const struct golden *g, const char *name);
+
+/* One line and one count each. `error` passes when it is at most `tolerance` (NaN fails). */
+void golden_report(struct golden *g, const char *name, double error, double tolerance);
+void golden_fail(struct golden *g, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void golden_skip(struct golden *g, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Opens g->dir/path. NULL when it does not exist; a broken file counts as a failure named `path`.
+ */
+struct sdw_weights *golden_open(struct golden *g, const char *path);
+
+/* An F32 copy of an array (the caller frees it), NULL when it is absent. *count may be NULL. */
+float *golden_floats(const struct sdw_weights *file, int64_t *count, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Largest |got - want| over the largest |want|. */
+double golden_relative_error(const float *got, const float *want, int64_t count);
+
+/* The sections, in the order in which they run. */
+void golden_tokenizer(struct golden *g);
+void golden_noise(struct golden *g);
+void golden_sched(struct golden *g);
+void golden_text(struct golden *g);
+void golden_unet(struct golden *g);
+void golden_vae(struct golden *g);
+void golden_pipe(struct golden *g);
+
+#endif
