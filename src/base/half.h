@@ -6,30 +6,35 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint32_t sdw_f32_bits(float value) {
+static inline uint32_t sdw_f32_bits(float value)
+{
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static inline float sdw_f32_from_bits(uint32_t bits) {
+static inline float sdw_f32_from_bits(uint32_t bits)
+{
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static inline float sdw_bf16_to_f32(uint16_t h) {
+static inline float sdw_bf16_to_f32(uint16_t h)
+{
     return sdw_f32_from_bits((uint32_t)h << 16);
 }
 
-static inline uint16_t sdw_f32_to_bf16(float value) {
+static inline uint16_t sdw_f32_to_bf16(float value)
+{
     uint32_t bits = sdw_f32_bits(value);
     if ((bits & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(bits >> 16 | 0x40); /* a NaN stays one */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-static inline float sdw_f16_to_f32(uint16_t h) {
+static inline float sdw_f16_to_f32(uint16_t h)
+{
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
     if (rest >= 0x7c00) /* infinity, NaN */
         return sdw_f32_from_bits(sign | 0x7f800000 | rest << 13);
@@ -39,7 +44,8 @@ static inline float sdw_f16_to_f32(uint16_t h) {
     return sdw_f32_from_bits(sign | sdw_f32_bits(value));
 }
 
-static inline uint16_t sdw_f32_to_f16(float value) {
+static inline uint16_t sdw_f32_to_f16(float value)
+{
     uint32_t bits = sdw_f32_bits(value), sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
     if (rest > 0x7f800000)
         return (uint16_t)(sign | 0x7e00);

@@ -16,11 +16,13 @@
 static atomic_int threshold = SDW_LOG_INFO;
 static atomic_int output = STDERR_FILENO;
 
-void sdw_log_level_set(enum sdw_log_level level) {
+void sdw_log_level_set(enum sdw_log_level level)
+{
     atomic_store(&threshold, (int)level);
 }
 
-enum sdw_status sdw_log_open(const char *path, struct sdw_error *err) {
+enum sdw_status sdw_log_open(const char *path, struct sdw_error *err)
+{
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd < 0)
         return sdw_fail_errno(err, "cannot open log file %s", path);
@@ -37,7 +39,8 @@ enum sdw_status sdw_log_open(const char *path, struct sdw_error *err) {
 
 /* Copies `text` to `line`, control characters as \xNN; returns the bytes written, at most `room`.
  */
-static size_t escape(char *line, size_t room, const char *text) {
+static size_t escape(char *line, size_t room, const char *text)
+{
     size_t n = 0;
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
@@ -58,7 +61,8 @@ static size_t escape(char *line, size_t room, const char *text) {
     return n;
 }
 
-void sdw_log(enum sdw_log_level level, const char *format, ...) {
+void sdw_log(enum sdw_log_level level, const char *format, ...)
+{
     static const char *const names[] = {"debug", "info ", "warn ", "error"};
     if ((int)level < atomic_load(&threshold))
         return;

@@ -13,7 +13,8 @@
 
 static int threads_wanted;
 
-static int processors(void) {
+static int processors(void)
+{
 #ifdef __linux__
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
@@ -22,7 +23,8 @@ static int processors(void) {
     return 1;
 }
 
-int sdw_pool_threads(void) {
+int sdw_pool_threads(void)
+{
     if (threads_wanted == 0)
         sdw_pool_threads_set(0);
     return threads_wanted;
@@ -30,7 +32,8 @@ int sdw_pool_threads(void) {
 
 #ifdef SDW_HAVE_OPENMP
 
-void sdw_pool_threads_set(int threads) {
+void sdw_pool_threads_set(int threads)
+{
     threads_wanted = threads > 0 ? threads : processors();
     if (threads_wanted > SDW_POOL_THREADS_MAX)
         threads_wanted = SDW_POOL_THREADS_MAX;
@@ -38,8 +41,8 @@ void sdw_pool_threads_set(int threads) {
     omp_set_num_threads(threads_wanted);
 }
 
-void sdw_pool_run(int64_t tiles, void (*tile)(void *context, int64_t i, int thread),
-                  void *context) {
+void sdw_pool_run(int64_t tiles, void (*tile)(void *context, int64_t i, int thread), void *context)
+{
     int threads = sdw_pool_threads();
     if (tiles < threads)
         threads = tiles > 0 ? (int)tiles : 1;
@@ -75,18 +78,21 @@ static struct {
           .start = PTHREAD_COND_INITIALIZER,
           .done = PTHREAD_COND_INITIALIZER};
 
-void sdw_pool_threads_set(int threads) {
+void sdw_pool_threads_set(int threads)
+{
     threads_wanted = threads > 0 ? threads : processors();
     if (threads_wanted > SDW_POOL_THREADS_MAX)
         threads_wanted = SDW_POOL_THREADS_MAX;
 }
 
-static void work(int thread) {
+static void work(int thread)
+{
     for (int64_t i; (i = atomic_fetch_add(&pool.next, 1)) < pool.tiles;)
         pool.tile(pool.context, i, thread);
 }
 
-static void *helper(void *argument) {
+static void *helper(void *argument)
+{
     int thread = (int)(intptr_t)argument;
     uint64_t seen = 0;
     pthread_mutex_lock(&pool.lock);
@@ -104,8 +110,8 @@ static void *helper(void *argument) {
     return NULL;
 }
 
-void sdw_pool_run(int64_t tiles, void (*tile)(void *context, int64_t i, int thread),
-                  void *context) {
+void sdw_pool_run(int64_t tiles, void (*tile)(void *context, int64_t i, int thread), void *context)
+{
     int threads = sdw_pool_threads();
     if (threads == 1 || tiles <= 1) {
         for (int64_t i = 0; i < tiles; i++)

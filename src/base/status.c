@@ -16,7 +16,8 @@ static const struct {
 #undef SDW_STATUS_ROW
 };
 
-enum sdw_status sdw_fail(struct sdw_error *err, enum sdw_status status, const char *format, ...) {
+enum sdw_status sdw_fail(struct sdw_error *err, enum sdw_status status, const char *format, ...)
+{
     if (err) {
         va_list args;
         va_start(args, format);
@@ -27,7 +28,8 @@ enum sdw_status sdw_fail(struct sdw_error *err, enum sdw_status status, const ch
     return status;
 }
 
-enum sdw_status sdw_fail_errno(struct sdw_error *err, const char *format, ...) {
+enum sdw_status sdw_fail_errno(struct sdw_error *err, const char *format, ...)
+{
     int number = errno;
     enum sdw_status status = number == ENOMEM ? SDW_MEMORY : SDW_IO;
     if (err) {
@@ -42,17 +44,20 @@ enum sdw_status sdw_fail_errno(struct sdw_error *err, const char *format, ...) {
     return status;
 }
 
-const char *sdw_status_code(enum sdw_status status) {
+const char *sdw_status_code(enum sdw_status status)
+{
     assert(status < SDW_STATUS_COUNT);
     return rows[status].code;
 }
 
-int sdw_status_http(enum sdw_status status) {
+int sdw_status_http(enum sdw_status status)
+{
     assert(status < SDW_STATUS_COUNT);
     return rows[status].http;
 }
 
-int sdw_status_exit(enum sdw_status status) {
+int sdw_status_exit(enum sdw_status status)
+{
     assert(status < SDW_STATUS_COUNT);
     return rows[status].exit;
 }

@@ -10,17 +10,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void sdw_text_init(struct sdw_text *text, size_t bytes_max) {
+void sdw_text_init(struct sdw_text *text, size_t bytes_max)
+{
     *text = (struct sdw_text){.bytes_max = bytes_max};
 }
 
-void sdw_text_free(struct sdw_text *text) {
+void sdw_text_free(struct sdw_text *text)
+{
     free(text->data);
     sdw_text_init(text, text->bytes_max);
 }
 
 /* Makes room for `more` bytes and a NUL. */
-static enum sdw_status reserve(struct sdw_text *text, size_t more, struct sdw_error *err) {
+static enum sdw_status reserve(struct sdw_text *text, size_t more, struct sdw_error *err)
+{
     if (more > text->bytes_max - text->length)
         return sdw_fail(err, SDW_TOO_LARGE, "text would be %zu bytes long, the limit is %zu",
                         text->length + more, text->bytes_max);
@@ -37,7 +40,8 @@ static enum sdw_status reserve(struct sdw_text *text, size_t more, struct sdw_er
 }
 
 enum sdw_status sdw_text_append(struct sdw_text *text, const void *bytes, size_t length,
-                                struct sdw_error *err) {
+                                struct sdw_error *err)
+{
     enum sdw_status status = reserve(text, length, err);
     if (status)
         return status;
@@ -49,7 +53,8 @@ enum sdw_status sdw_text_append(struct sdw_text *text, const void *bytes, size_t
 }
 
 enum sdw_status sdw_text_printf(struct sdw_text *text, struct sdw_error *err, const char *format,
-                                ...) {
+                                ...)
+{
     va_list args;
     va_start(args, format);
     int length = vsnprintf(NULL, 0, format, args);
@@ -67,7 +72,8 @@ enum sdw_status sdw_text_printf(struct sdw_text *text, struct sdw_error *err, co
 }
 
 static enum sdw_status read_all(struct sdw_text *text, int fd, const char *path,
-                                struct sdw_error *err) {
+                                struct sdw_error *err)
+{
     struct stat info;
     if (fstat(fd, &info) < 0)
         return sdw_fail_errno(err, "cannot read %s", path);
@@ -91,7 +97,8 @@ static enum sdw_status read_all(struct sdw_text *text, int fd, const char *path,
     }
 }
 
-enum sdw_status sdw_text_read_file(struct sdw_text *text, const char *path, struct sdw_error *err) {
+enum sdw_status sdw_text_read_file(struct sdw_text *text, const char *path, struct sdw_error *err)
+{
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return sdw_fail_errno(err, "cannot open %s", path);

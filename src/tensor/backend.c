@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void sdw_device_init(struct sdw_device *dev, const struct sdw_ops *ops) {
+void sdw_device_init(struct sdw_device *dev, const struct sdw_ops *ops)
+{
     assert(ops->buffer_new && ops->buffer_free && ops->upload && ops->download);
     assert(ops->pack_linear && ops->pack_conv && ops->weight_free && ops->sync && ops->close);
 #define SDW_OPS_PRESENT(row, arguments) assert(ops->row && "an operator is missing: " #row);
@@ -14,7 +15,8 @@ void sdw_device_init(struct sdw_device *dev, const struct sdw_ops *ops) {
     dev->ops = ops;
 }
 
-void sdw_device_fail(struct sdw_device *dev, enum sdw_status status, const char *format, ...) {
+void sdw_device_fail(struct sdw_device *dev, enum sdw_status status, const char *format, ...)
+{
     if (dev->failure.status)
         return;
     va_list args;
@@ -24,7 +26,8 @@ void sdw_device_fail(struct sdw_device *dev, enum sdw_status status, const char 
     dev->failure.status = status;
 }
 
-enum sdw_status sdw_sync(struct sdw_device *dev, struct sdw_error *err) {
+enum sdw_status sdw_sync(struct sdw_device *dev, struct sdw_error *err)
+{
     dev->ops->sync(dev);
     struct sdw_error failure = dev->failure;
     dev->failure = (struct sdw_error){0};
@@ -33,7 +36,8 @@ enum sdw_status sdw_sync(struct sdw_device *dev, struct sdw_error *err) {
     return SDW_OK;
 }
 
-void sdw_device_close(struct sdw_device *dev) {
+void sdw_device_close(struct sdw_device *dev)
+{
     if (!dev)
         return;
     sdw_scratch_reset(dev);
@@ -41,12 +45,14 @@ void sdw_device_close(struct sdw_device *dev) {
     dev->ops->close(dev);
 }
 
-void sdw_upload(struct sdw_device *dev, const struct sdw_tensor *to, const void *from_host) {
+void sdw_upload(struct sdw_device *dev, const struct sdw_tensor *to, const void *from_host)
+{
     if (!dev->failure.status)
         dev->ops->upload(dev, to->data, from_host, sdw_tensor_bytes(to));
 }
 
-void sdw_download(struct sdw_device *dev, void *to_host, const struct sdw_tensor *from) {
+void sdw_download(struct sdw_device *dev, void *to_host, const struct sdw_tensor *from)
+{
     if (!dev->failure.status)
         dev->ops->download(dev, to_host, from->data, sdw_tensor_bytes(from));
 }

@@ -10,11 +10,13 @@
 #include <assert.h>
 #include <stdio.h>
 
-static bool same_shape(const struct sdw_tensor *a, const struct sdw_tensor *b) {
+static bool same_shape(const struct sdw_tensor *a, const struct sdw_tensor *b)
+{
     return a->n == b->n && a->h == b->h && a->w == b->w && a->c == b->c;
 }
 
-static bool is_float(const struct sdw_device *dev, const struct sdw_tensor *t) {
+static bool is_float(const struct sdw_device *dev, const struct sdw_tensor *t)
+{
     return t->dtype == dev->compute || t->dtype == dev->stream || t->dtype == SDW_F32;
 }
 
@@ -37,7 +39,8 @@ static bool is_float(const struct sdw_device *dev, const struct sdw_tensor *t) {
 
 void sdw_linear(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in,
                 const struct sdw_weight *weight, enum sdw_act act,
-                const struct sdw_tensor *residual) {
+                const struct sdw_tensor *residual)
+{
     if (dev->failure.status)
         return;
     assert(weight->kernel == 0 && in->c == weight->in && out->c == weight->out);
@@ -50,7 +53,8 @@ void sdw_linear(struct sdw_device *dev, const struct sdw_tensor *out, const stru
 }
 
 void sdw_conv2d(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in,
-                const struct sdw_weight *weight, const struct sdw_tensor *residual) {
+                const struct sdw_weight *weight, const struct sdw_tensor *residual)
+{
     if (dev->failure.status)
         return;
     const struct sdw_conv_geometry *g = &weight->geometry;
@@ -67,7 +71,8 @@ void sdw_conv2d(struct sdw_device *dev, const struct sdw_tensor *out, const stru
 
 void sdw_attention(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *q,
                    const struct sdw_tensor *k, const struct sdw_tensor *v,
-                   struct sdw_attention_geometry geometry) {
+                   struct sdw_attention_geometry geometry)
+{
     if (dev->failure.status)
         return;
     assert(geometry.heads > 0 && q->c % geometry.heads == 0);
@@ -82,7 +87,8 @@ void sdw_attention(struct sdw_device *dev, const struct sdw_tensor *out, const s
 
 void sdw_group_norm(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *in, const struct sdw_norm *norm, enum sdw_act act,
-                    const struct sdw_tensor *add) {
+                    const struct sdw_tensor *add)
+{
     if (dev->failure.status)
         return;
     assert(same_shape(out, in) && norm->groups > 0 && in->c % norm->groups == 0);
@@ -94,26 +100,30 @@ void sdw_group_norm(struct sdw_device *dev, const struct sdw_tensor *out,
 }
 
 void sdw_layer_norm(struct sdw_device *dev, const struct sdw_tensor *out,
-                    const struct sdw_tensor *in, const struct sdw_norm *norm) {
+                    const struct sdw_tensor *in, const struct sdw_norm *norm)
+{
     assert(same_shape(out, in) && is_float(dev, in) && is_float(dev, out));
     RUN(dev, 0, layer_norm(dev, out, in, norm), "layer_norm [%lld,%d]",
         (long long)sdw_tensor_rows(in), in->c);
 }
 
-void sdw_geglu(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in) {
+void sdw_geglu(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in)
+{
     assert(sdw_tensor_rows(out) == sdw_tensor_rows(in) && in->c == 2 * out->c);
     assert(is_float(dev, in) && is_float(dev, out));
     RUN(dev, 0, geglu(dev, out, in), "geglu [%lld,%d]", (long long)sdw_tensor_rows(in), in->c);
 }
 
 void sdw_act(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in,
-             enum sdw_act act) {
+             enum sdw_act act)
+{
     assert(same_shape(out, in) && is_float(dev, in) && is_float(dev, out) && act < SDW_ACT_COUNT);
     RUN(dev, 0, act(dev, out, in, act), "act [%lld,%d]", (long long)sdw_tensor_rows(in), in->c);
 }
 
 void sdw_add(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *a,
-             const struct sdw_tensor *b) {
+             const struct sdw_tensor *b)
+{
     assert(same_shape(out, a) && b->c == a->c && (b->n == a->n || b->n == 1));
     assert((b->h == a->h && b->w == a->w) || (b->h == 1 && b->w == 1));
     assert(is_float(dev, a) && is_float(dev, b) && is_float(dev, out));
@@ -121,7 +131,8 @@ void sdw_add(struct sdw_device *dev, const struct sdw_tensor *out, const struct 
 }
 
 void sdw_concat(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *a,
-                const struct sdw_tensor *b) {
+                const struct sdw_tensor *b)
+{
     assert(out->c == a->c + b->c && out->n == a->n && out->h == a->h && out->w == a->w);
     assert(a->n == b->n && a->h == b->h && a->w == b->w);
     assert(is_float(dev, a) && is_float(dev, b) && is_float(dev, out));
@@ -129,22 +140,24 @@ void sdw_concat(struct sdw_device *dev, const struct sdw_tensor *out, const stru
         b->c);
 }
 
-void sdw_upsample(struct sdw_device *dev, const struct sdw_tensor *out,
-                  const struct sdw_tensor *in) {
+void sdw_upsample(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in)
+{
     assert(out->n == in->n && out->c == in->c && out->h >= in->h && out->w >= in->w);
     assert(is_float(dev, in) && is_float(dev, out));
     RUN(dev, 0, upsample(dev, out, in), "upsample [%d,%d,%d,%d]", in->n, in->h, in->w, in->c);
 }
 
 void sdw_embed(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *table,
-               const struct sdw_tensor *ids) {
+               const struct sdw_tensor *ids)
+{
     assert(ids->dtype == SDW_I32 && ids->c == 1 && sdw_tensor_rows(ids) == sdw_tensor_rows(out));
     assert(out->c == table->c && is_float(dev, table) && is_float(dev, out));
     RUN(dev, 0, embed(dev, out, table, ids), "embed [%lld,%d]", (long long)sdw_tensor_rows(ids),
         out->c);
 }
 
-void sdw_cast(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in) {
+void sdw_cast(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in)
+{
     assert(sdw_tensor_count(out) == sdw_tensor_count(in) && out->c == in->c);
     assert(is_float(dev, in) && is_float(dev, out));
     RUN(dev, 0, cast(dev, out, in), "cast [%lld,%d]", (long long)sdw_tensor_rows(in), in->c);

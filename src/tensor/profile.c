@@ -7,7 +7,8 @@
 #include <string.h>
 
 void sdw_profile_add(struct sdw_profile *profile, const char *name, double seconds,
-                     double operations) {
+                     double operations)
+{
     int i = 0;
     while (i < profile->count && strcmp(profile->row[i].name, name) != 0)
         i++;
@@ -24,12 +25,14 @@ void sdw_profile_add(struct sdw_profile *profile, const char *name, double secon
     row->operations += operations;
 }
 
-static int slower_first(const void *a, const void *b) {
+static int slower_first(const void *a, const void *b)
+{
     double x = ((const struct sdw_profile_row *)a)->seconds;
     double y = ((const struct sdw_profile_row *)b)->seconds;
     return (x < y) - (x > y);
 }
 
-void sdw_profile_sort(struct sdw_profile *profile) {
+void sdw_profile_sort(struct sdw_profile *profile)
+{
     qsort(profile->row, (size_t)profile->count, sizeof profile->row[0], slower_first);
 }

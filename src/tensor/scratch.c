@@ -6,7 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
-void sdw_scratch_reserve(struct sdw_device *dev, size_t bytes) {
+void sdw_scratch_reserve(struct sdw_device *dev, size_t bytes)
+{
     struct sdw_scratch *scratch = &dev->scratch;
     assert(scratch->count == 0);
     scratch->peak = 0;
@@ -17,18 +18,21 @@ void sdw_scratch_reserve(struct sdw_device *dev, size_t bytes) {
     scratch->capacity = scratch->base ? bytes : 0;
 }
 
-void sdw_scratch_release(struct sdw_device *dev) {
+void sdw_scratch_release(struct sdw_device *dev)
+{
     if (dev->scratch.base)
         dev->ops->buffer_free(dev, dev->scratch.base);
     dev->scratch = (struct sdw_scratch){0};
 }
 
-void sdw_scratch_reset(struct sdw_device *dev) {
+void sdw_scratch_reset(struct sdw_device *dev)
+{
     dev->scratch.count = 0;
 }
 
 /* The lowest gap of `bytes` bytes; *at is the index that the new block takes. */
-static size_t find_gap(const struct sdw_scratch *scratch, size_t bytes, int *at) {
+static size_t find_gap(const struct sdw_scratch *scratch, size_t bytes, int *at)
+{
     size_t offset = 0;
     int i = 0;
     for (; i < scratch->count; i++) {
@@ -41,7 +45,8 @@ static size_t find_gap(const struct sdw_scratch *scratch, size_t bytes, int *at)
 }
 
 struct sdw_tensor sdw_tensor_new(struct sdw_device *dev, enum sdw_dtype dtype, int n, int h, int w,
-                                 int c) {
+                                 int c)
+{
     struct sdw_scratch *scratch = &dev->scratch;
     struct sdw_tensor tensor = {.dtype = dtype, .n = n, .h = h, .w = w, .c = c};
     assert(n > 0 && h > 0 && w > 0 && c > 0);
@@ -69,7 +74,8 @@ struct sdw_tensor sdw_tensor_new(struct sdw_device *dev, enum sdw_dtype dtype, i
     return tensor;
 }
 
-void sdw_tensor_free(struct sdw_device *dev, struct sdw_tensor *tensor) {
+void sdw_tensor_free(struct sdw_device *dev, struct sdw_tensor *tensor)
+{
     struct sdw_scratch *scratch = &dev->scratch;
     if (!tensor->data)
         return;

@@ -15,24 +15,28 @@ static const struct {
     [SDW_F64] = {"f64", 8}, [SDW_BOOL] = {"bool", 1},
 };
 
-size_t sdw_dtype_bytes(enum sdw_dtype dtype) {
+size_t sdw_dtype_bytes(enum sdw_dtype dtype)
+{
     assert(dtype < SDW_DTYPE_COUNT);
     return dtypes[dtype].bytes;
 }
 
-const char *sdw_dtype_name(enum sdw_dtype dtype) {
+const char *sdw_dtype_name(enum sdw_dtype dtype)
+{
     assert(dtype < SDW_DTYPE_COUNT);
     return dtypes[dtype].name;
 }
 
-int64_t sdw_array_count(const struct sdw_array *array) {
+int64_t sdw_array_count(const struct sdw_array *array)
+{
     int64_t count = 1;
     for (int i = 0; i < array->rank; i++)
         count *= array->dim[i];
     return count;
 }
 
-void sdw_array_to_f32(float *to, const struct sdw_array *array, int64_t first, int64_t count) {
+void sdw_array_to_f32(float *to, const struct sdw_array *array, int64_t first, int64_t count)
+{
     const char *from = (const char *)array->data + (size_t)first * sdw_dtype_bytes(array->dtype);
     switch (array->dtype) {
     case SDW_F32: memcpy(to, from, (size_t)count * sizeof(float)); break;

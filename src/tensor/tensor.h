@@ -35,15 +35,18 @@ struct sdw_tensor {
     int n, h, w, c;
 };
 
-static inline int64_t sdw_tensor_rows(const struct sdw_tensor *t) {
+static inline int64_t sdw_tensor_rows(const struct sdw_tensor *t)
+{
     return (int64_t)t->n * t->h * t->w;
 }
 
-static inline int64_t sdw_tensor_count(const struct sdw_tensor *t) {
+static inline int64_t sdw_tensor_count(const struct sdw_tensor *t)
+{
     return sdw_tensor_rows(t) * t->c;
 }
 
-static inline size_t sdw_tensor_bytes(const struct sdw_tensor *t) {
+static inline size_t sdw_tensor_bytes(const struct sdw_tensor *t)
+{
     return (size_t)sdw_tensor_count(t) * sdw_dtype_bytes(t->dtype);
 }
 

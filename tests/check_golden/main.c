@@ -12,24 +12,28 @@
 #include <string.h>
 #include <unistd.h>
 
-bool golden_wanted(const struct golden *g, const char *name) {
+bool golden_wanted(const struct golden *g, const char *name)
+{
     return !g->filter || strstr(name, g->filter);
 }
 
-void golden_report(struct golden *g, const char *name, double error, double tolerance) {
+void golden_report(struct golden *g, const char *name, double error, double tolerance)
+{
     bool pass = error <= tolerance; /* false for NaN */
     printf("%s  %-60s error %.2e, tolerance %.2e\n", pass ? "pass" : "FAIL", name, error,
            tolerance);
     *(pass ? &g->passed : &g->failed) += 1;
 }
 
-static void line(const char *verdict, const char *name, const char *format, va_list args) {
+static void line(const char *verdict, const char *name, const char *format, va_list args)
+{
     printf("%s  %-60s ", verdict, name);
     vprintf(format, args);
     putchar('\n');
 }
 
-void golden_fail(struct golden *g, const char *name, const char *format, ...) {
+void golden_fail(struct golden *g, const char *name, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     line("FAIL", name, format, args);
@@ -37,7 +41,8 @@ void golden_fail(struct golden *g, const char *name, const char *format, ...) {
     g->failed++;
 }
 
-void golden_skip(struct golden *g, const char *name, const char *format, ...) {
+void golden_skip(struct golden *g, const char *name, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     line("skip", name, format, args);
@@ -45,7 +50,8 @@ void golden_skip(struct golden *g, const char *name, const char *format, ...) {
     g->skipped++;
 }
 
-struct sdw_weights *golden_open(struct golden *g, const char *path) {
+struct sdw_weights *golden_open(struct golden *g, const char *path)
+{
     char full[4096];
     snprintf(full, sizeof full, "%s/%s", g->dir, path);
     if (access(full, F_OK) != 0)
@@ -57,7 +63,8 @@ struct sdw_weights *golden_open(struct golden *g, const char *path) {
     return file;
 }
 
-float *golden_floats(const struct sdw_weights *file, int64_t *count, const char *format, ...) {
+float *golden_floats(const struct sdw_weights *file, int64_t *count, const char *format, ...)
+{
     char name[512];
     va_list args;
     va_start(args, format);
@@ -75,7 +82,8 @@ float *golden_floats(const struct sdw_weights *file, int64_t *count, const char 
     return values;
 }
 
-double golden_relative_error(const float *got, const float *want, int64_t count) {
+double golden_relative_error(const float *got, const float *want, int64_t count)
+{
     double error = 0, scale = 0;
     for (int64_t i = 0; i < count; i++) {
         double difference = fabs((double)got[i] - want[i]);
