@@ -1,0 +1,66 @@
+/* command.c: picks the command; `serve` is the one that needs no name. */
+#include "worker/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    enum sdw_command command;
+    int (*run)(int argc, char **argv, const char *backend);
+    const char *help;
+} commands[] = {
+    {"serve", SDW_COMMAND_SERVE, sdw_command_serve,
+     "take jobs over HTTP (what runs when no command is named)"},
+    {"generate", SDW_COMMAND_GENERATE, sdw_command_generate,
+     "one image from the command line, without a server"},
+    {"bench", SDW_COMMAND_BENCH, sdw_command_bench, "time each stage of an image"},
+    {"devices", SDW_COMMAND_DEVICES, sdw_command_devices,
+     "list the devices that this program can use"},
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+int sdw_command_fail(const char *backend, const struct sdw_error *err)
+{
+    fprintf(stderr, "sd-worker-%s: %s\n", backend, err->message);
+    return sdw_status_exit(err->status);
+}
+
+bool sdw_command_informed(const struct sdw_options *options, enum sdw_command command,
+                          const char *backend)
+{
+    if (options->version) {
+        printf("sd-worker-%s %s\n", backend, SDW_VERSION);
+        return true;
+    }
+    if (!options->help)
+        return false;
+    const char *name = "";
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (commands[i].command == command)
+            name = commands[i].name;
+    printf("Usage: sd-worker-%s %s [options]\n\n", backend, name);
+    if (command == SDW_COMMAND_SERVE) {
+        printf("Commands:\n");
+        for (size_t i = 0; i < COMMANDS; i++)
+            printf("  %-10s %s\n", commands[i].name, commands[i].help);
+        printf("\n");
+    }
+    printf("Options [default] ($environment variable):\n");
+    sdw_options_print(command);
+    return true;
+}
+
+int sdw_main(int argc, char **argv, const char *backend)
+{
+    if (argc < 2 || argv[1][0] == '-')
+        return sdw_command_serve(argc, argv, backend);
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1, backend);
+    fprintf(stderr, "sd-worker-%s: unknown command \"%s\"; the commands are", backend, argv[1]);
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(stderr, "%s %s", i ? "," : "", commands[i].name);
+    fprintf(stderr, "\n");
+    return 2;
+}
