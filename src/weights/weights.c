@@ -1,0 +1,180 @@
+/* weights.c: files as one set of names: a single file, or the shards that an index lists. */
+#include "weights/weights.h"
+
+#include "base/text.h"
+#include "weights/safetensors.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define INDEX_SUFFIX    ".index.json"
+#define INDEX_BYTES_MAX (32u << 20)
+#define PATH_BYTES_MAX  4096
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+    size_t length = strlen(text), tail = strlen(suffix);
+    return length >= tail && strcmp(text + length - tail, suffix) == 0;
+}
+
+/* A shard's name is a file beside the index, never a path out of its folder. */
+static bool is_plain_name(const char *name)
+{
+    return name && *name && !strchr(name, '/') && strcmp(name, "..") != 0 && strcmp(name, ".") != 0;
+}
+
+static bool already_added(json_t *seen, const char *shard)
+{
+    if (json_object_get(seen, shard))
+        return true;
+    json_object_set_new(seen, shard, json_true());
+    return false;
+}
+
+/* {"weight_map": {"tensor name": "shard file", ...}} */
+static enum sdw_status add_shards(struct sdw_weights *weights, const char *path, const json_t *map,
+                                  struct sdw_error *err)
+{
+    enum sdw_status status = SDW_OK;
+    json_t *seen = json_object(), *value;
+    const char *name;
+    json_object_foreach((json_t *)map, name, value)
+    {
+        const char *shard = json_string_value(value);
+        if (!is_plain_name(shard)) {
+            status = sdw_fail(err, SDW_FORMAT, "%s: tensor %s is not in a file beside the index",
+                              path, name);
+            break;
+        }
+        if (already_added(seen, shard))
+            continue;
+        char full[PATH_BYTES_MAX];
+        const char *slash = strrchr(path, '/');
+        snprintf(full, sizeof full, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, shard);
+        status = sdw_safetensors_add(weights, full, err);
+        if (status)
+            break;
+    }
+    json_decref(seen);
+    return status;
+}
+
+static enum sdw_status open_index(struct sdw_weights *weights, const char *path,
+                                  struct sdw_error *err)
+{
+    struct sdw_text text;
+    sdw_text_init(&text, INDEX_BYTES_MAX);
+    enum sdw_status status = sdw_text_read_file(&text, path, err);
+    if (status) {
+        sdw_text_free(&text);
+        return status;
+    }
+    json_error_t fault;
+    json_t *index = json_loadb(text.data, text.length, 0, &fault);
+    const json_t *map = json_object_get(index, "weight_map");
+    if (!json_is_object(map))
+        status = sdw_fail(err, SDW_FORMAT, "%s: no weight_map in it: %s", path,
+                          index ? "not an index" : fault.text);
+    else
+        status = add_shards(weights, path, map, err);
+    json_decref(index);
+    sdw_text_free(&text);
+    return status;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct sdw_weights_entry *)a)->name,
+                  ((const struct sdw_weights_entry *)b)->name);
+}
+
+static enum sdw_status sort_names(struct sdw_weights *weights, struct sdw_error *err)
+{
+    if (weights->count)
+        qsort(weights->entry, (size_t)weights->count, sizeof *weights->entry, by_name);
+    for (int i = 1; i < weights->count; i++)
+        if (strcmp(weights->entry[i - 1].name, weights->entry[i].name) == 0)
+            return sdw_fail(err, SDW_FORMAT, "%s: tensor %s is there twice", weights->path,
+                            weights->entry[i].name);
+    return SDW_OK;
+}
+
+enum sdw_status sdw_weights_open(struct sdw_weights **weights, const char *path,
+                                 struct sdw_error *err)
+{
+    struct sdw_weights *opened = calloc(1, sizeof *opened);
+    if (!opened || !(opened->path = strdup(path))) {
+        free(opened);
+        return sdw_fail(err, SDW_MEMORY, "no memory to open %s", path);
+    }
+    enum sdw_status status = has_suffix(path, INDEX_SUFFIX)
+                                 ? open_index(opened, path, err)
+                                 : sdw_safetensors_add(opened, path, err);
+    if (!status)
+        status = sort_names(opened, err);
+    if (status) {
+        sdw_weights_close(opened);
+        opened = NULL;
+    }
+    *weights = opened;
+    return status;
+}
+
+void sdw_weights_close(struct sdw_weights *weights)
+{
+    if (!weights)
+        return;
+    for (int i = 0; i < weights->mappings; i++) {
+        munmap(weights->mapping[i].start, weights->mapping[i].bytes);
+        free(weights->mapping[i].copy);
+    }
+    for (int i = 0; i < weights->count; i++)
+        free(weights->entry[i].name);
+    free(weights->entry);
+    free(weights->path);
+    free(weights);
+}
+
+const char *sdw_weights_path(const struct sdw_weights *weights)
+{
+    return weights->path;
+}
+
+bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struct sdw_array *array)
+{
+    struct sdw_weights_entry key = {.name = (char *)name};
+    const struct sdw_weights_entry *found =
+        weights->count ? bsearch(&key, weights->entry, (size_t)weights->count, sizeof key, by_name)
+                       : NULL;
+    if (found)
+        *array = found->array;
+    return found != NULL;
+}
+
+int sdw_weights_count(const struct sdw_weights *weights)
+{
+    return weights->count;
+}
+
+const char *sdw_weights_name(const struct sdw_weights *weights, int i)
+{
+    return weights->entry[i].name;
+}
+
+void sdw_weights_forget(const struct sdw_weights *weights, const struct sdw_array *array)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)array->data;
+    uintptr_t end = start + (size_t)sdw_array_count(array) * sdw_dtype_bytes(array->dtype);
+    start = (start + page - 1) & ~(page - 1);
+    end &= ~(page - 1);
+    for (int i = 0; i < weights->mappings; i++) {
+        uintptr_t first = (uintptr_t)weights->mapping[i].start;
+        if (start >= first && end <= first + weights->mapping[i].bytes && start < end)
+            madvise((void *)start, end - start,
+                    MADV_DONTNEED); /* clean pages of a file: they can be read again */
+    }
+}
