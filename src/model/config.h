@@ -22,6 +22,7 @@
 #define SDW_DEPTH_MAX        64   /* layers of a text encoder or a transformer */
 #define SDW_TEXTS_MAX        2
 #define SDW_TIME_IDS_MAX     16
+#define SDW_SAMPLE_MAX       2048 /* latents along a side */
 
 struct sdw_clip_text_config {
     int vocabulary, positions;
@@ -70,6 +71,8 @@ struct sdw_model_config {
 
     int texts; /* 1, or 2 for XL; hidden states are concatenated by channel, pooled is the last's */
     struct sdw_clip_text_config text[SDW_TEXTS_MAX];
+    const char *text_component[SDW_TEXTS_MAX]; /* folders: "text_encoder", "text_encoder_2" */
+    const char *tokenizer[SDW_TEXTS_MAX];      /* folders: "tokenizer", "tokenizer_2" */
     int hidden_skip;       /* last layers whose output the UNet does not see: 1 in XL, else 0 */
     bool hidden_norm;      /* the final layer norm is applied to it: not in XL */
     bool zeros_when_empty; /* XL: no negative prompt means zeros instead of the encoded "" */

@@ -1,0 +1,128 @@
+/* unet_context.c: what the steps of a job share: keys and values of the prompt, XL's added
+ * conditions, LCM's guidance embedding. */
+#include "model/unet_internal.h"
+#include "nn/layers.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* LCM's own sinusoid (Salimans and Ho 2022): sines first, frequencies to 10000^-1 inclusive, of
+ * 1000 (guidance - 1). */
+static void embed_guidance(float *to, float guidance, int width)
+{
+    int half = width / 2;
+    for (int i = 0; i < half; i++) {
+        float angle =
+            (guidance - 1) * 1000.0f * expf(-logf(10000.0f) / (float)(half - 1) * (float)i);
+        to[i] = sinf(angle);
+        to[half + i] = cosf(angle);
+    }
+}
+
+static struct sdw_tensor guidance_forward(struct sdw_unet *unet,
+                                          const struct sdw_unet_conditions *conditions, float *host)
+{
+    struct sdw_device *dev = unet->dev;
+    int n = conditions->n, width = unet->config.time_cond_width;
+    for (int i = 0; i < n; i++)
+        embed_guidance(host + (size_t)i * (size_t)width, conditions->guidance_scale[i], width);
+    struct sdw_tensor wave = sdw_upload_new(dev, host, n, 1, 1, width);
+    struct sdw_tensor x = sdw_operand_take(dev, &wave);
+    struct sdw_tensor out = sdw_linear_new(dev, unet->time_cond, &x, SDW_ACT_NONE, SDW_F32);
+    sdw_tensor_free(dev, &x);
+    return out;
+}
+
+/* The pooled text beside the embedded sizes, through a perceptron. */
+static struct sdw_tensor addition_forward(struct sdw_unet *unet,
+                                          const struct sdw_unet_conditions *conditions, float *host)
+{
+    const struct sdw_unet_config *config = &unet->config;
+    int n = conditions->n, pooled = config->pooled_width, each = config->addition_time_width;
+    int width = pooled + config->time_ids * each;
+    for (int i = 0; i < n; i++) {
+        float *row = host + (size_t)i * (size_t)width;
+        memcpy(row, conditions->pooled + (size_t)i * (size_t)pooled, (size_t)pooled * sizeof *row);
+        for (int j = 0; j < config->time_ids; j++)
+            sdw_sinusoid(row + pooled + j * each, conditions->time_ids[i * config->time_ids + j],
+                         each, config->flip_sin_to_cos, config->freq_shift);
+    }
+    struct sdw_tensor in = sdw_upload_new(unet->dev, host, n, 1, 1, width);
+    struct sdw_tensor out = sdw_time_embedding_forward(unet->dev, &unet->addition, &in);
+    sdw_tensor_free(unet->dev, &in);
+    return out;
+}
+
+struct prompt {
+    struct sdw_unet_context *context;
+    struct sdw_tensor hidden; /* [n,tokens,1,context_width], compute type */
+};
+
+static void make_keys(struct sdw_transformer *transformer, void *argument)
+{
+    struct prompt *prompt = argument;
+    struct sdw_keys *keys = prompt->context->keys + transformer->first_keys;
+    for (int i = 0; i < transformer->depth; i++)
+        keys[i] =
+            sdw_keys_new(prompt->context->unet->dev, &transformer->block[i].cross, &prompt->hidden);
+}
+
+enum sdw_status sdw_unet_context_new(struct sdw_unet_context **context, struct sdw_unet *unet,
+                                     const struct sdw_unet_conditions *conditions,
+                                     struct sdw_error *err)
+{
+    const struct sdw_unet_config *config = &unet->config;
+    int n = conditions->n;
+    bool added = config->addition_time_width > 0;
+    assert(n > 0 && conditions->tokens > 0);
+    assert(!added || (conditions->pooled && conditions->time_ids));
+    assert(!config->time_cond_width || conditions->guidance_scale);
+    size_t added_width = (size_t)config->pooled_width +
+                         (size_t)config->time_ids * (size_t)config->addition_time_width;
+    size_t row = (size_t)config->time_cond_width > added_width ? (size_t)config->time_cond_width
+                                                               : added_width;
+    struct sdw_unet_context *made = calloc(1, sizeof *made);
+    float *host = malloc(((size_t)n * row + 1) * sizeof *host);
+    if (made)
+        made->keys = calloc((size_t)unet->keys + 1, sizeof *made->keys);
+    if (!made || !made->keys || !host) {
+        free(host);
+        if (made)
+            free(made->keys);
+        free(made);
+        return sdw_fail(err, SDW_MEMORY, "no memory for the prompt's keys");
+    }
+    made->unet = unet;
+    made->n = n;
+    if (unet->time_cond)
+        made->time_cond = guidance_forward(unet, conditions, host);
+    if (added)
+        made->addition = addition_forward(unet, conditions, host);
+    struct sdw_tensor hidden = sdw_upload_new(unet->dev, conditions->hidden, n, conditions->tokens,
+                                              1, config->context_width);
+    struct prompt prompt = {made, sdw_operand_take(unet->dev, &hidden)};
+    sdw_unet_transformers(unet, make_keys, &prompt);
+    sdw_tensor_free(unet->dev, &prompt.hidden);
+    enum sdw_status status = sdw_sync(unet->dev, err);
+    free(host);
+    if (status)
+        sdw_unet_context_free(made);
+    else
+        *context = made;
+    return status;
+}
+
+void sdw_unet_context_free(struct sdw_unet_context *context)
+{
+    if (!context)
+        return;
+    struct sdw_device *dev = context->unet->dev;
+    for (int i = 0; i < context->unet->keys; i++)
+        sdw_keys_free(dev, &context->keys[i]);
+    sdw_tensor_free(dev, &context->addition);
+    sdw_tensor_free(dev, &context->time_cond);
+    free(context->keys);
+    free(context);
+}
