@@ -14,6 +14,7 @@ struct sdw_device {
     const struct sdw_ops *ops;
     char id[32];            /* as in heartbeats: "cpu", "cuda:0", "metal:0" */
     char description[160];  /* for people: "AMD EPYC, 2 threads, AVX-512 BF16" */
+    char kernels[256];      /* what computes the operators here, for `bench` and /info */
     enum sdw_dtype compute; /* what matrix products read: SDW_F32, SDW_F16 or SDW_BF16 */
     enum sdw_dtype stream;  /* what the residual stream is kept in */
     struct sdw_scratch scratch;

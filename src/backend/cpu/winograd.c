@@ -233,8 +233,8 @@ FORCE void multiply(int rows, int vectors, float *m, const uint16_t *v, const ui
     }
 #define MULTIPLY_ROWS(vectors)                                                                     \
     MULTIPLY(1, vectors)                                                                           \
-    MULTIPLY(2, vectors) MULTIPLY(3, vectors) MULTIPLY(4, vectors) MULTIPLY(5, vectors)            \
-        MULTIPLY(6, vectors)
+    MULTIPLY(2, vectors)                                                                           \
+    MULTIPLY(3, vectors) MULTIPLY(4, vectors) MULTIPLY(5, vectors) MULTIPLY(6, vectors)
 MULTIPLY_ROWS(1)
 MULTIPLY_ROWS(2)
 MULTIPLY_ROWS(3)

@@ -1,0 +1,130 @@
+/* attention.c: flash attention (Dao et al. 2022). Keys and values of each head are packed once, in
+ * blocks; then every few queries walk over the blocks with a running softmax. The score matrix is
+ * never stored: the work space is the packed keys and values and a few kilobytes a thread. */
+#include "backend/cpu/cpu.h"
+#include "backend/cpu/kernels.h"
+#include "base/pool.h"
+
+#include <float.h>
+#include <limits.h>
+#include <string.h>
+
+#define LOG2_E 1.44269504088896340736f
+
+struct attention {
+    const struct sdw_cpu_kernels *kernels;
+    const struct sdw_tensor *out, *q, *k, *v;
+    struct sdw_attention_geometry geometry;
+    int queries, keys, width, padded;
+    int key_blocks, query_blocks; /* of one head of one row of the batch */
+    size_t element,
+        block_bytes; /* bytes of an element, of one packed block of keys (or of values) */
+    char *packed_k, *packed_v;
+    char *scratch; /* a slice for each thread */
+    size_t scratch_bytes;
+};
+
+static char *head_start(const struct attention *a, const struct sdw_tensor *t, int64_t n, int head,
+                        int64_t token)
+{
+    int64_t tokens = (int64_t)t->h * t->w;
+    return (char *)t->data +
+           ((n * tokens + token) * t->c + (int64_t)head * a->width) * (int64_t)a->element;
+}
+
+/* A tile of the packing is one block of one head. */
+static void pack_tile(void *context, int64_t i, int thread)
+{
+    const struct attention *a = context;
+    int block = (int)(i % a->key_blocks), head = (int)(i / a->key_blocks % a->geometry.heads);
+    int64_t n = i / a->key_blocks / a->geometry.heads, first = (int64_t)block * SDW_ATTENTION_KEYS;
+    int rows =
+        a->keys - (int)first < SDW_ATTENTION_KEYS ? a->keys - (int)first : SDW_ATTENTION_KEYS;
+    (void)thread;
+    a->kernels->pack_keys(a->packed_k + (size_t)i * a->block_bytes,
+                          a->packed_v + (size_t)i * a->block_bytes,
+                          head_start(a, a->k, n, head, first), head_start(a, a->v, n, head, first),
+                          a->k->c, rows, a->width, a->padded);
+}
+
+/* Divides by the softmax's sum and writes the head's channels of each query. */
+static void finish(const struct attention *a, const struct sdw_attention_block *block, int64_t n,
+                   int head, int64_t first)
+{
+    for (int r = 0; r < block->rows; r++) {
+        float *row = block->out + (int64_t)r * a->padded;
+        for (int c = 0; c < a->width; c++)
+            row[c] /= block->sum[r];
+        a->kernels->narrow(head_start(a, a->out, n, head, first + r), row, a->out->dtype, a->width);
+    }
+}
+
+static void attend_tile(void *context, int64_t i, int thread)
+{
+    const struct attention *a = context;
+    int part = (int)(i % a->query_blocks), head = (int)(i / a->query_blocks % a->geometry.heads);
+    int64_t n = i / a->query_blocks / a->geometry.heads, first = (int64_t)part * SDW_ATTENTION_ROWS;
+    float *floats = (float *)(a->scratch + (size_t)thread * a->scratch_bytes);
+    struct sdw_attention_block block = {
+        .width = a->padded, .used = a->width, .scale = a->geometry.scale * LOG2_E};
+    block.rows =
+        a->queries - (int)first < SDW_ATTENTION_ROWS ? a->queries - (int)first : SDW_ATTENTION_ROWS;
+    block.scores = floats;
+    block.top = block.scores + SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
+    block.sum = block.top + SDW_ATTENTION_ROWS;
+    block.out = block.sum + SDW_ATTENTION_ROWS;
+    void *q = block.out + (size_t)SDW_ATTENTION_ROWS * (size_t)a->padded;
+    a->kernels->pack_queries(q, head_start(a, a->q, n, head, first), a->q->c, block.rows, a->width,
+                             a->padded);
+    block.q = q;
+    memset(block.out, 0, (size_t)block.rows * (size_t)a->padded * sizeof *block.out);
+    for (int r = 0; r < block.rows; r++) {
+        block.top[r] = -FLT_MAX;
+        block.sum[r] = 0;
+    }
+    size_t at = ((size_t)n * (size_t)a->geometry.heads + (size_t)head) * (size_t)a->key_blocks;
+    for (int b = 0; b < a->key_blocks; b++, at++) {
+        int64_t key = (int64_t)b * SDW_ATTENTION_KEYS;
+        if (a->geometry.causal && key > first + block.rows - 1)
+            break;
+        block.keys =
+            a->keys - (int)key < SDW_ATTENTION_KEYS ? a->keys - (int)key : SDW_ATTENTION_KEYS;
+        block.causal_first = a->geometry.causal ? (int)(first - key) : INT_MAX / 2;
+        block.k = a->packed_k + at * a->block_bytes;
+        block.v = a->packed_v + at * a->block_bytes;
+        a->kernels->attend_block(&block);
+    }
+    finish(a, &block, n, head, first);
+}
+
+void sdw_cpu_attention(struct sdw_device *dev, const struct sdw_tensor *out,
+                       const struct sdw_tensor *q, const struct sdw_tensor *k,
+                       const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
+{
+    struct attention a = {
+        .kernels = ((struct sdw_cpu *)dev)->kernels, .out = out, .q = q, .k = k, .v = v};
+    a.geometry = geometry;
+    a.queries = q->h * q->w;
+    a.keys = k->h * k->w;
+    a.width = q->c / geometry.heads;
+    a.padded = (a.width + a.kernels->attention_pad - 1) / a.kernels->attention_pad *
+               a.kernels->attention_pad;
+    a.key_blocks = (a.keys + SDW_ATTENTION_KEYS - 1) / SDW_ATTENTION_KEYS;
+    a.query_blocks = (a.queries + SDW_ATTENTION_ROWS - 1) / SDW_ATTENTION_ROWS;
+    a.element = sdw_dtype_bytes(a.kernels->attention_dtype);
+    a.block_bytes = (size_t)a.padded * SDW_ATTENTION_KEYS * a.element;
+
+    int64_t heads = (int64_t)q->n * geometry.heads;
+    size_t blocks = (size_t)heads * (size_t)a.key_blocks;
+    size_t row_floats = SDW_ATTENTION_KEYS + 2 + 2 * (size_t)a.padded;
+    a.scratch_bytes = (SDW_ATTENTION_ROWS * row_floats * sizeof(float) + 63) & ~(size_t)63;
+    size_t bytes = 2 * blocks * a.block_bytes + (size_t)sdw_pool_threads() * a.scratch_bytes;
+    char *memory = sdw_cpu_workspace(dev, bytes);
+    if (!memory)
+        return;
+    a.packed_k = memory;
+    a.packed_v = memory + blocks * a.block_bytes;
+    a.scratch = memory + 2 * blocks * a.block_bytes;
+    sdw_pool_run((int64_t)blocks, pack_tile, &a);
+    sdw_pool_run(heads * a.query_blocks, attend_tile, &a);
+}

@@ -1,0 +1,329 @@
+/* cpu.c: opens the CPU as a device: which instruction set, which element type, which kernels fill
+ * the table. */
+#include "backend/cpu/cpu.h"
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/onednn.h"
+#include "backend/cpu/winograd.h"
+#include "base/pool.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable", "avx2", "avx512",
+                                                     "avx512_bf16"};
+
+/* The best instruction set of this processor. */
+static enum sdw_isa detect(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return SDW_ISA_PORTABLE;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+        return SDW_ISA_AVX2;
+    return __builtin_cpu_supports("avx512bf16") ? SDW_ISA_AVX512_BF16 : SDW_ISA_AVX512;
+#else
+    return SDW_ISA_PORTABLE;
+#endif
+}
+
+static const struct sdw_cpu_kernels *kernels_for(enum sdw_isa isa, enum sdw_dtype compute)
+{
+#if defined(__x86_64__)
+    if (isa >= SDW_ISA_AVX512_BF16 && compute == SDW_BF16)
+        return &sdw_kernels_avx512_bf16;
+    if (isa >= SDW_ISA_AVX512)
+        return &sdw_kernels_avx512;
+    if (isa >= SDW_ISA_AVX2)
+        return &sdw_kernels_avx2;
+#endif
+    (void)isa, (void)compute;
+    return &sdw_kernels_portable;
+}
+
+void *sdw_cpu_alloc(struct sdw_device *dev, size_t count, size_t bytes)
+{
+    size_t size = count * bytes;
+    void *memory = aligned_alloc(64, (size + 64) & ~(size_t)63);
+    if (!memory)
+        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for %zu bytes", dev->id, size);
+    else
+        memset(memory, 0, size);
+    return memory;
+}
+
+void *sdw_cpu_workspace(struct sdw_device *dev, size_t bytes)
+{
+    struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
+    if (bytes > cpu->workspace_bytes || !cpu->workspace) {
+        free(cpu->workspace);
+        cpu->workspace = sdw_cpu_alloc(dev, bytes, 1);
+        cpu->workspace_bytes = cpu->workspace ? bytes : 0;
+    }
+    return cpu->workspace;
+}
+
+/* Activations are written before they are read: not zeroed. */
+static void *buffer_new(struct sdw_device *dev, size_t bytes)
+{
+    void *buffer = aligned_alloc(64, (bytes + 64) & ~(size_t)63);
+    if (!buffer)
+        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for %zu bytes", dev->id, bytes);
+    return buffer;
+}
+
+static void buffer_free(struct sdw_device *dev, void *buffer)
+{
+    (void)dev;
+    free(buffer);
+}
+
+static void copy_in(struct sdw_device *dev, void *to, const void *from, size_t bytes)
+{
+    (void)dev;
+    memcpy(to, from, bytes);
+}
+
+static void do_nothing(struct sdw_device *dev)
+{
+    (void)dev;
+}
+
+static void weight_free(struct sdw_device *dev, struct sdw_weight *weight)
+{
+    struct sdw_cpu_weight *w = (struct sdw_cpu_weight *)weight;
+    (void)dev;
+    if (!w)
+        return;
+    sdw_onednn_weight_free(w->onednn);
+    sdw_winograd_free(w->winograd);
+    free(w->plain);
+    free(w->bias);
+    free(w);
+}
+
+static bool suits_winograd(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
+{
+    const struct sdw_conv_geometry *g = &weight->geometry;
+    return cpu->isa >= SDW_ISA_AVX512_BF16 && cpu->base.compute == SDW_BF16 &&
+           weight->kernel == 3 && g->stride == 1 && g->top == 1 && g->left == 1 && g->bottom == 1 &&
+           g->right == 1 && sdw_winograd_usable(weight->in, weight->out);
+}
+
+/* Fills the one form of the weight that its operator will use. */
+static bool pack_form(struct sdw_device *dev, struct sdw_cpu_weight *w,
+                      const struct sdw_array *array, const struct sdw_array *bias)
+{
+    struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
+    if (cpu->isa == SDW_ISA_REFERENCE) {
+        int64_t count = sdw_array_count(array);
+        w->base.bytes = (size_t)count * sizeof(float);
+        w->plain = sdw_cpu_alloc(dev, (size_t)count, sizeof(float));
+        if (w->plain)
+            sdw_array_to_f32(w->plain, array, 0, count);
+        return w->plain != NULL;
+    }
+    if (suits_winograd(cpu, &w->base)) {
+        w->winograd = sdw_winograd_pack(array, bias, &w->base.bytes);
+        if (!w->winograd)
+            sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for a weight [%d,%d,3,3]", dev->id,
+                            w->base.out, w->base.in);
+        return w->winograd != NULL;
+    }
+    return cpu->onednn ? sdw_onednn_pack(dev, w, array) : sdw_matrix_pack(dev, w, array);
+}
+
+static struct sdw_weight *pack(struct sdw_device *dev, const struct sdw_array *array,
+                               const struct sdw_array *bias, int kernel,
+                               struct sdw_conv_geometry geometry)
+{
+    struct sdw_cpu_weight *w = calloc(1, sizeof *w);
+    if (!w) {
+        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for a weight", dev->id);
+        return NULL;
+    }
+    w->base = (struct sdw_weight){.in = (int)array->dim[1],
+                                  .out = (int)array->dim[0],
+                                  .kernel = kernel,
+                                  .geometry = geometry};
+    w->bias = sdw_cpu_alloc(dev, (size_t)w->base.out, sizeof(float));
+    if (w->bias && bias)
+        sdw_array_to_f32(w->bias, bias, 0, w->base.out);
+    if (!w->bias || !pack_form(dev, w, array, bias)) {
+        weight_free(dev, &w->base);
+        return NULL;
+    }
+    return &w->base;
+}
+
+static struct sdw_weight *pack_linear(struct sdw_device *dev, const struct sdw_array *weight,
+                                      const struct sdw_array *bias)
+{
+    return pack(dev, weight, bias, 0, (struct sdw_conv_geometry){.stride = 1});
+}
+
+static struct sdw_weight *pack_conv(struct sdw_device *dev, const struct sdw_array *weight,
+                                    const struct sdw_array *bias, struct sdw_conv_geometry geometry)
+{
+    assert(weight->rank == 4 && weight->dim[2] == weight->dim[3] &&
+           (weight->dim[2] == 1 || weight->dim[2] == 3));
+    return pack(dev, weight, bias, (int)weight->dim[2], geometry);
+}
+
+void sdw_cpu_linear(struct sdw_device *dev, const struct sdw_tensor *out,
+                    const struct sdw_tensor *in, const struct sdw_weight *weight, enum sdw_act act,
+                    const struct sdw_tensor *residual)
+{
+    const struct sdw_cpu_weight *w = (const struct sdw_cpu_weight *)weight;
+    (w->onednn ? sdw_onednn_run : sdw_matrix_run)(dev, out, in, w, act, residual);
+}
+
+void sdw_cpu_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
+                    const struct sdw_tensor *in, const struct sdw_weight *weight,
+                    const struct sdw_tensor *residual)
+{
+    const struct sdw_cpu_weight *w = (const struct sdw_cpu_weight *)weight;
+    if (!w->winograd)
+        (w->onednn ? sdw_onednn_run : sdw_matrix_run)(dev, out, in, w, SDW_ACT_NONE, residual);
+    else if (!sdw_winograd_run(out, in, w->winograd, residual))
+        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for the tiles of a convolution", dev->id);
+}
+
+static void close_device(struct sdw_device *dev)
+{
+    struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
+    sdw_onednn_close(cpu->onednn);
+    free(cpu->workspace);
+    free(cpu);
+}
+
+static void fill_fast(struct sdw_ops *ops)
+{
+    ops->linear = sdw_cpu_linear;
+    ops->conv2d = sdw_cpu_conv2d;
+    ops->attention = sdw_cpu_attention;
+    ops->group_norm = sdw_cpu_group_norm;
+    ops->layer_norm = sdw_cpu_layer_norm;
+    ops->geglu = sdw_cpu_geglu;
+    ops->act = sdw_cpu_act;
+    ops->add = sdw_cpu_add;
+    ops->concat = sdw_cpu_concat;
+    ops->upsample = sdw_cpu_upsample;
+    ops->cast = sdw_cpu_cast; /* embed stays the reference: a few rows a prompt */
+}
+
+static enum sdw_status choose_isa(enum sdw_isa *isa, const char *wanted, struct sdw_error *err)
+{
+    enum sdw_isa best = detect();
+    *isa = best;
+    if (!wanted)
+        return SDW_OK;
+    for (int i = 0; i < SDW_ISA_COUNT; i++)
+        if (strcmp(isa_names[i], wanted) == 0) {
+            *isa = (enum sdw_isa)i;
+            if (*isa > best)
+                return sdw_fail(err, SDW_DEVICE, "this processor has no %s; its best is %s", wanted,
+                                isa_names[best]);
+            return SDW_OK;
+        }
+    return sdw_fail(err, SDW_USAGE, "unknown instruction set \"%s\"", wanted);
+}
+
+static enum sdw_status choose_dtype(struct sdw_cpu *cpu, enum sdw_dtype wanted,
+                                    struct sdw_error *err)
+{
+    bool bf16 = cpu->isa == SDW_ISA_REFERENCE || (cpu->isa >= SDW_ISA_AVX512_BF16 && cpu->onednn);
+    if (wanted == SDW_F16)
+        return sdw_fail(err, SDW_DEVICE, "a CPU does not compute in f16; use --dtype f32%s",
+                        bf16 ? " or bf16" : "");
+    if (wanted == SDW_BF16 && !bf16)
+        return sdw_fail(err, SDW_DEVICE,
+                        "this CPU has no native bf16 (AVX512-BF16) with oneDNN; use --dtype f32");
+    cpu->base.compute =
+        wanted == SDW_F32 || !bf16 || cpu->isa == SDW_ISA_REFERENCE ? SDW_F32 : SDW_BF16;
+    if (wanted == SDW_BF16)
+        cpu->base.compute = SDW_BF16;
+    cpu->base.stream = SDW_F32;
+    return SDW_OK;
+}
+
+/* "AMD EPYC" from /proc/cpuinfo, where there is one. */
+static void processor_name(char *name, size_t size)
+{
+    char line[256];
+    snprintf(name, size, "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "model name", 10) == 0 && strchr(line, ':')) {
+            line[strcspn(line, "\n")] = 0;
+            snprintf(name, size, "%s", strchr(line, ':') + 2);
+            break;
+        }
+    if (file)
+        fclose(file);
+}
+
+static void describe(struct sdw_cpu *cpu)
+{
+    char name[64];
+    processor_name(name, sizeof name);
+    const char *vectors = cpu->isa == SDW_ISA_REFERENCE ? "reference kernels" : cpu->kernels->name;
+    snprintf(cpu->base.id, sizeof cpu->base.id, "cpu");
+    snprintf(cpu->base.description, sizeof cpu->base.description, "%s, %d threads, %s%s%s", name,
+             sdw_pool_threads(), vectors, cpu->onednn ? ", " : "",
+             cpu->onednn ? sdw_onednn_version(cpu->onednn) : "");
+    snprintf(cpu->base.kernels, sizeof cpu->base.kernels,
+             "linear: %s; conv2d: %s%s; attention: flash, %s; rest: %s",
+             cpu->onednn ? sdw_onednn_version(cpu->onednn) : vectors,
+             cpu->isa >= SDW_ISA_AVX512_BF16 && cpu->base.compute == SDW_BF16
+                 ? "Winograd F(2,3) bf16, "
+                 : "",
+             cpu->onednn ? sdw_onednn_version(cpu->onednn) : vectors, vectors, vectors);
+}
+
+static enum sdw_status open_device(struct sdw_device **dev,
+                                   const struct sdw_device_options *options, struct sdw_error *err)
+{
+    enum sdw_isa isa;
+    *dev = NULL;
+    if (options->index != 0)
+        return sdw_fail(err, SDW_DEVICE, "there is one CPU device, cpu 0, and no cpu %d",
+                        options->index);
+    enum sdw_status status = choose_isa(&isa, options->isa, err);
+    if (status)
+        return status;
+    struct sdw_cpu *cpu = calloc(1, sizeof *cpu);
+    if (!cpu)
+        return sdw_fail(err, SDW_MEMORY, "no memory for a device");
+    cpu->isa = isa;
+    cpu->onednn = isa == SDW_ISA_REFERENCE ? NULL : sdw_onednn_open(isa);
+    status = choose_dtype(cpu, options->dtype, err);
+    if (status) {
+        close_device(&cpu->base);
+        return status;
+    }
+    cpu->kernels = kernels_for(isa, cpu->base.compute);
+    cpu->ops = (struct sdw_ops){.name = "cpu",
+                                .buffer_new = buffer_new,
+                                .buffer_free = buffer_free,
+                                .upload = copy_in,
+                                .download = copy_in,
+                                .pack_linear = pack_linear,
+                                .pack_conv = pack_conv,
+                                .weight_free = weight_free,
+                                .sync = do_nothing,
+                                .close = close_device};
+    sdw_ref_fill(&cpu->ops);
+    if (isa != SDW_ISA_REFERENCE)
+        fill_fast(&cpu->ops);
+    sdw_device_init(&cpu->base, &cpu->ops);
+    describe(cpu);
+    *dev = &cpu->base;
+    return SDW_OK;
+}
+
+const struct sdw_backend sdw_backend_cpu = {"cpu", open_device};

@@ -1,0 +1,72 @@
+/* kernels.h: the innermost loops, one table for each instruction set.
+ *
+ * kernels_tmpl.h is written once over vectors of SDW_VEC_BYTES and compiled by kernels_portable.c,
+ * kernels_avx2.c and kernels_avx512.c, each with its own compiler flags; kernels_avx512_bf16.c adds
+ * what only bf16 products can do. Rows are contiguous f32 unless a line says otherwise. What a call
+ * computes depends on its arguments alone. */
+#ifndef SDW_BACKEND_CPU_KERNELS_H
+#define SDW_BACKEND_CPU_KERNELS_H
+
+#include "tensor/ops.h"
+
+#define SDW_ATTENTION_ROWS 12  /* queries that one call of attend_block takes */
+#define SDW_ATTENTION_KEYS 256 /* keys of a block */
+#define SDW_MATRIX_ROWS    6   /* rows of one call of multiply */
+
+/* One block of keys and values against a few queries, with the running maximum and sum of the
+ * softmax (Dao et al. 2022, "FlashAttention", algorithm 1). The packed forms are the kernel's own:
+ * see `pack_keys`. */
+struct sdw_attention_block {
+    const void *q;     /* [rows][width padded] in the kernel's packed form */
+    const void *k, *v; /* a packed block */
+    int width;         /* of a head, padded: a multiple of attention_pad */
+    int used;          /* of a head, as it is */
+    int rows;          /* 1..SDW_ATTENTION_ROWS */
+    int keys;          /* 1..SDW_ATTENTION_KEYS that count; the rest of the block is padding */
+    int causal_first;  /* row r sees keys 0..causal_first + r of the block; INT_MAX / 2: all */
+    float scale;       /* times log2(e): the softmax is in base 2 */
+    float *top, *sum;  /* [rows] running maximum and sum */
+    float *out;        /* [rows][width], not yet divided by sum */
+    float *scores;     /* [SDW_ATTENTION_ROWS][SDW_ATTENTION_KEYS] scratch */
+};
+
+struct sdw_cpu_kernels {
+    const char *name;
+    int vector_floats;
+
+    void (*widen)(float *to, const void *from, enum sdw_dtype dtype, int64_t n);
+    void (*narrow)(void *to, const float *from, enum sdw_dtype dtype, int64_t n);
+    void (*activate)(float *values, enum sdw_act act, int64_t n);
+    void (*gate)(float *out, const float *x, const float *gate,
+                 int64_t n); /* out = x * gelu(gate) */
+    void (*add)(float *out, const float *a, const float *b, int64_t n);
+    /* out[i] = in[i] * scale[i] + offset[i]; out may be in */
+    void (*affine)(float *out, const float *in, const float *scale, const float *offset, int64_t n);
+    /* sum[i] += in[i] - shift[i], squares[i] += (in[i] - shift[i])^2 */
+    void (*moments)(float *sum, float *squares, const float *in, const float *shift, int64_t n);
+    float (*total)(const float *in, int64_t n);
+    float (*total_squares)(const float *in, float shift, int64_t n); /* of in[i] - shift */
+
+    /* Attention in `attention_dtype`; bytes for each element of packed q, k and v follow from it.
+     */
+    enum sdw_dtype attention_dtype;
+    int attention_pad;
+    /* Packs one head's rows (a stride apart, `width` elements each) to q [rows][padded]. */
+    void (*pack_queries)(void *to, const void *from, int64_t stride, int rows, int width,
+                         int padded);
+    /* Packs up to SDW_ATTENTION_KEYS rows of keys and of values to one block of each; the rest is
+     * zero. */
+    void (*pack_keys)(void *k_to, void *v_to, const void *k, const void *v, int64_t stride,
+                      int rows, int width, int padded);
+    void (*attend_block)(const struct sdw_attention_block *block);
+
+    /* out [rows][2 vectors] = sum over taps and i of a[tap][row][i] * panel[tap][i][2 vectors]. a:
+     * taps*rows pointers */
+    void (*multiply)(float *out, const float *const *a, const float *panel, int rows, int taps,
+                     int64_t in);
+};
+
+extern const struct sdw_cpu_kernels sdw_kernels_portable, sdw_kernels_avx2, sdw_kernels_avx512,
+    sdw_kernels_avx512_bf16;
+
+#endif
