@@ -300,7 +300,9 @@ static enum sdw_status open_device(struct sdw_device **dev,
     if (!cpu)
         return sdw_fail(err, SDW_MEMORY, "no memory for a device");
     cpu->isa = isa;
-    cpu->onednn = isa == SDW_ISA_REFERENCE ? NULL : sdw_onednn_open(isa);
+    cpu->onednn = isa < SDW_ISA_AVX2
+                      ? NULL
+                      : sdw_onednn_open(isa); /* 2.6's SSE convolutions err on odd channels */
     status = choose_dtype(cpu, options->dtype, err);
     if (status) {
         close_device(&cpu->base);

@@ -42,6 +42,9 @@ struct sdw_cpu_kernels {
     void (*add)(float *out, const float *a, const float *b, int64_t n);
     /* out[i] = in[i] * scale[i] + offset[i]; out may be in */
     void (*affine)(float *out, const float *in, const float *scale, const float *offset, int64_t n);
+    /* out[i] = (in[i] - mean) * inverse * weight[i] + bias[i]; out may be in */
+    void (*normalize)(float *out, const float *in, float mean, float inverse, const float *weight,
+                      const float *bias, int64_t n);
     /* sum[i] += in[i] - shift[i], squares[i] += (in[i] - shift[i])^2 */
     void (*moments)(float *sum, float *squares, const float *in, const float *shift, int64_t n);
     float (*total)(const float *in, int64_t n);

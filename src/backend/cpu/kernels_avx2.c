@@ -3,4 +3,4 @@
 #define SDW_VEC_BYTES    32
 #define SDW_KERNELS      sdw_kernels_avx2
 #define SDW_KERNELS_NAME "AVX2"
-#include "backend/cpu/kernels_tmpl.h"
+#include "backend/cpu/attention_tmpl.h"

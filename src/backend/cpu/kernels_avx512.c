@@ -3,4 +3,4 @@
 #define SDW_VEC_BYTES    64
 #define SDW_KERNELS      sdw_kernels_avx512
 #define SDW_KERNELS_NAME "AVX-512"
-#include "backend/cpu/kernels_tmpl.h"
+#include "backend/cpu/attention_tmpl.h"

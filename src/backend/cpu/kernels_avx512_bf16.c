@@ -3,7 +3,6 @@
  * channels][SDW_ATTENTION_KEYS][2]; v [pairs of keys][width][2]. The weights of the softmax are
  * rounded to bf16 before they meet the values; their sum is of the rounded ones' f32 originals. */
 #define SDW_VEC_BYTES 64
-#define SDW_KERNELS_OWN_ATTENTION
 #include "backend/cpu/kernels_tmpl.h"
 
 #include <immintrin.h>
@@ -198,6 +197,7 @@ const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .gate = gate,
     .add = add,
     .affine = affine,
+    .normalize = normalize,
     .moments = moments,
     .total = total,
     .total_squares = total_squares,

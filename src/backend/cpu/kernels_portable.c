@@ -3,4 +3,4 @@
 #define SDW_VEC_BYTES    16
 #define SDW_KERNELS      sdw_kernels_portable
 #define SDW_KERNELS_NAME "portable C"
-#include "backend/cpu/kernels_tmpl.h"
+#include "backend/cpu/attention_tmpl.h"

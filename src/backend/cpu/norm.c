@@ -124,24 +124,20 @@ struct layer_norm {
     const struct sdw_tensor *out, *in;
     const struct sdw_norm *norm;
     int tile_rows;
-    float *rows; /* [threads][3][c]: the row, scale, offset */
+    float *rows; /* [threads][c] */
 };
 
 static void layer_norm_tile(void *context, int64_t i, int thread)
 {
     const struct layer_norm *l = context;
     int64_t c = l->in->c, rows = sdw_tensor_rows(l->in), first = i * l->tile_rows;
-    float *row = l->rows + thread * 3 * c, *scale = row + c, *offset = scale + c;
+    float *row = l->rows + thread * c;
     for (int64_t r = first; r < first + l->tile_rows && r < rows; r++) {
         const float *values = sdw_cpu_row(l->kernels, l->in, r, row);
         float mean = l->kernels->total(values, c) / (float)c;
         float inverse =
             1 / sqrtf(l->kernels->total_squares(values, mean, c) / (float)c + l->norm->epsilon);
-        for (int64_t j = 0; j < c; j++) {
-            scale[j] = inverse * l->norm->weight[j];
-            offset[j] = l->norm->bias[j] - mean * scale[j];
-        }
-        l->kernels->affine(row, values, scale, offset, c);
+        l->kernels->normalize(row, values, mean, inverse, l->norm->weight, l->norm->bias, c);
         l->kernels->narrow((char *)l->out->data + (size_t)(r * c) * sdw_dtype_bytes(l->out->dtype),
                            row, l->out->dtype, c);
     }
@@ -153,7 +149,7 @@ void sdw_cpu_layer_norm(struct sdw_device *dev, const struct sdw_tensor *out,
     struct layer_norm l = {
         .kernels = ((struct sdw_cpu *)dev)->kernels, .out = out, .in = in, .norm = norm};
     l.tile_rows = in->c < TILE_FLOATS ? TILE_FLOATS / in->c : 1;
-    l.rows = sdw_cpu_workspace(dev, (size_t)sdw_pool_threads() * 3 * (size_t)in->c * sizeof(float));
+    l.rows = sdw_cpu_workspace(dev, (size_t)sdw_pool_threads() * (size_t)in->c * sizeof(float));
     if (l.rows)
         sdw_pool_run((sdw_tensor_rows(in) + l.tile_rows - 1) / l.tile_rows, layer_norm_tile, &l);
 }

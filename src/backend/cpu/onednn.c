@@ -17,8 +17,9 @@
 #define PRIMITIVES_MAX                                                                             \
     12 /* shapes and epilogues that one weight is used with; the oldest makes room */
 #define ROWS_GUESS 4096 /* rows of a linear layer for which its weight's format is chosen */
-#define SIDE_GUESS 32 /* width of the picture for which a convolution's weight's format is chosen  \
-                       */
+#define SIDE_GUESS                                                                                 \
+    32 /* width of the picture for which a convolution's weight's format is chosen                 \
+        */
 
 /* ---- what differs between 2.x, where a memory descriptor is a struct, and 3.x, where it is an
  * object ---- */
@@ -126,7 +127,6 @@ static dnnl_data_type_t type_of(enum sdw_dtype dtype)
 struct sdw_onednn *sdw_onednn_open(enum sdw_isa isa)
 {
     static const dnnl_cpu_isa_t limits[SDW_ISA_COUNT] = {
-        [SDW_ISA_PORTABLE] = dnnl_cpu_isa_sse41,
         [SDW_ISA_AVX2] = dnnl_cpu_isa_avx2,
         [SDW_ISA_AVX512] = dnnl_cpu_isa_avx512_core,
         [SDW_ISA_AVX512_BF16] = BEST_ISA,
