@@ -9,6 +9,7 @@
 #include "tensor/layout.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 #define NORM_EPSILON 1e-6f /* everywhere in the VAE */
@@ -306,4 +307,11 @@ enum sdw_status sdw_vae_encode(struct sdw_vae *vae, float *mean, float *logvar, 
     for (size_t i = 0; !status && i < (size_t)n * count; i++)
         logvar[i] = logvar[i] < -30 ? -30 : logvar[i] > 20 ? 20 : logvar[i];
     return status;
+}
+
+void sdw_vae_sample(float *latents, const float *mean, const float *logvar, const float *noise,
+                    size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        latents[i] = mean[i] + expf(0.5f * logvar[i]) * noise[i];
 }

@@ -28,10 +28,13 @@ enum sdw_status sdw_vae_decode(struct sdw_vae *vae, float *image, const float *l
                                int h, int w, struct sdw_error *err);
 
 /* mean and logvar [n,latent_channels,h,w] of the latents' distribution from image
- * [n,h*factor,w*factor,image_channels]; h and w are latents; logvar is clamped to -30..20. A sample
- * is mean + exp(logvar/2) * noise. */
+ * [n,h*factor,w*factor,image_channels]; h and w are latents; logvar is clamped to -30..20. */
 enum sdw_status sdw_vae_encode(struct sdw_vae *vae, float *mean, float *logvar, const float *image,
                                int n, int h, int w, struct sdw_error *err);
+
+/* latents = mean + exp(logvar/2) * noise, `count` numbers each. */
+void sdw_vae_sample(float *latents, const float *mean, const float *logvar, const float *noise,
+                    size_t count);
 
 size_t sdw_vae_bytes(const struct sdw_vae *vae);
 int64_t sdw_vae_parameters(const struct sdw_vae *vae);

@@ -15,9 +15,11 @@
 #include <stdint.h>
 
 struct sdw_device;
+struct sdw_model_config;
 
 struct golden {
     const char *dir;         /* laid out as ../shared/golden */
+    const char *models;      /* folder of the models, DIR/models unless told */
     const char *filter;      /* only cases whose name contains it; NULL for all */
     struct sdw_device *dev;  /* where models run */
     double tolerance_factor; /* 1 on the CPU in f32 */
@@ -44,6 +46,15 @@ float *golden_floats(const struct sdw_weights *file, int64_t *count, const char 
 
 /* Largest |got - want| over the largest |want|. */
 double golden_relative_error(const float *got, const float *want, int64_t count);
+
+/* Reads the configuration of models/NAME. A failure is counted, and false returned. */
+bool golden_model(struct golden *g, const char *name, struct sdw_model_config *config);
+
+/* Calls check for every .safetensors file of a section's folder, in order of their names; `stem` is
+ * the name without the ending. A section without a folder is counted as skipped. */
+void golden_each_file(struct golden *g, const char *section,
+                      void (*check)(struct golden *g, const char *stem,
+                                    const struct sdw_weights *file));
 
 /* The sections, in the order in which they run. */
 void golden_tokenizer(struct golden *g);

@@ -1,10 +1,14 @@
-/* check_golden DIR [FILTER]: compares every room of the program with what diffusers computed. DIR
- * is any folder laid out as ../shared/golden. Prints a line a case with the largest error and its
- * tolerance. */
+/* check_golden: compares every room of the program with what diffusers computed, and prints a line
+ * a case with the largest error and its tolerance. */
 #include "golden.h"
 
+#include "backend/cpu/cpu.h"
 #include "base/text.h"
+#include "model/config.h"
+#include "tensor/backend.h"
 
+#include <dirent.h>
+#include <getopt.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -93,4 +97,119 @@ double golden_relative_error(const float *got, const float *want, int64_t count)
             scale = fabs(want[i]);
     }
     return scale > 0 ? error / scale : error;
+}
+
+bool golden_model(struct golden *g, const char *name, struct sdw_model_config *config)
+{
+    char folder[SDW_MODEL_PATH_MAX];
+    snprintf(folder, sizeof folder, "%s/%s", g->models, name);
+    struct sdw_error err = {0};
+    if (sdw_model_config_read(config, folder, &err) == SDW_OK)
+        return true;
+    golden_fail(g, name, "%s", err.message);
+    return false;
+}
+
+void golden_each_file(struct golden *g, const char *section,
+                      void (*check)(struct golden *g, const char *stem,
+                                    const struct sdw_weights *file))
+{
+    static const char ending[] = ".safetensors";
+    char folder[4096];
+    struct dirent **entries = NULL;
+    snprintf(folder, sizeof folder, "%s/%s", g->dir, section);
+    int count = scandir(folder, &entries, NULL, alphasort);
+    if (count < 0 && golden_wanted(g, section))
+        golden_skip(g, section, "no folder %s", folder);
+    for (int i = 0; i < count; i++) {
+        char path[512], stem[256];
+        snprintf(path, sizeof path, "%s/%s", section, entries[i]->d_name);
+        snprintf(stem, sizeof stem, "%s", entries[i]->d_name);
+        free(entries[i]);
+        char *end = strstr(stem, ending);
+        if (!end || strcmp(end, ending) != 0)
+            continue;
+        *end = '\0';
+        struct sdw_weights *file = golden_open(g, path);
+        if (file)
+            check(g, stem, file);
+        sdw_weights_close(file);
+    }
+    free(entries);
+}
+
+static const char usage[] =
+    "usage: check_golden [--models DIR] [--dtype f32|bf16|f16] [--isa NAME] [--tolerance FACTOR]\n"
+    "                    DIR [FILTER]\n"
+    "DIR      any folder laid out as golden/README.md says\n"
+    "FILTER   only cases whose name contains it, e.g. unet/tiny-sdxl\n"
+    "Models are read from DIR/models/NAME, or from --models. f32 holds the README's tolerances; the\n"
+    "other types need a --tolerance of their own, which multiplies them.\n";
+
+static bool parse(struct golden *g, struct sdw_device_options *options, int argc, char **argv)
+{
+    static const struct option names[] = {{"models", required_argument, NULL, 'm'},
+                                          {"dtype", required_argument, NULL, 'd'},
+                                          {"isa", required_argument, NULL, 'i'},
+                                          {"tolerance", required_argument, NULL, 't'},
+                                          {NULL, 0, NULL, 0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", names, NULL)) >= 0) {
+        if (option == 'm') {
+            g->models = optarg;
+        } else if (option == 'i') {
+            options->isa = optarg;
+        } else if (option == 't') {
+            g->tolerance_factor = strtod(optarg, NULL);
+        } else if (option == 'd') {
+            options->dtype = SDW_F32;
+            while (options->dtype <= SDW_BF16 && strcmp(sdw_dtype_name(options->dtype), optarg))
+                options->dtype++;
+            if (options->dtype > SDW_BF16)
+                return false;
+        } else {
+            return false;
+        }
+    }
+    if (argc - optind < 1 || argc - optind > 2)
+        return false;
+    g->dir = argv[optind];
+    g->filter = argv[optind + 1]; /* NULL when there is none */
+    return access(g->dir, R_OK) == 0;
+}
+
+static const struct {
+    const char *name;
+    void (*run)(struct golden *g);
+} sections[] = {
+    {"tokenizer", golden_tokenizer},
+    {"text", golden_text},
+    {"unet", golden_unet},
+    {"vae", golden_vae},
+};
+
+int main(int argc, char **argv)
+{
+    struct golden g = {.tolerance_factor = 1};
+    struct sdw_device_options options = {.dtype = SDW_F32};
+    if (!parse(&g, &options, argc, argv)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    char models[4096];
+    snprintf(models, sizeof models, "%s/models", g.dir);
+    if (!g.models)
+        g.models = models;
+    struct sdw_error err = {0};
+    if (sdw_backend_cpu.open(&g.dev, &options, &err) != SDW_OK) {
+        fprintf(stderr, "check_golden: %s\n", err.message);
+        return sdw_status_exit(err.status);
+    }
+    sdw_scratch_reserve(g.dev, (size_t)1 << 30);
+    printf("%s, %s\n", g.dev->description, sdw_dtype_name(g.dev->compute));
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        sections[i].run(&g);
+    sdw_device_close(g.dev);
+    printf("%d passed, %d failed, %d skipped\n", g.passed, g.failed, g.skipped);
+    return g.failed > 0 || g.passed + g.skipped == 0;
 }
