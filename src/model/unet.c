@@ -30,6 +30,7 @@ static void load_transformer(struct sdw_unet *unet, struct sdw_transformer *tran
                          });
     transformer->first_keys = unet->keys;
     unet->keys += transformer->depth;
+    unet->transformers++;
 }
 
 static void load_resnet(const struct sdw_unet *unet, struct sdw_resnet *resnet,

@@ -2,6 +2,7 @@
  * conditions, LCM's guidance embedding. */
 #include "model/unet_internal.h"
 #include "nn/layers.h"
+#include "tensor/weight.h"
 
 #include <assert.h>
 #include <math.h>
@@ -60,13 +61,41 @@ struct prompt {
     struct sdw_tensor hidden; /* [n,tokens,1,context_width], compute type */
 };
 
+/* One piece of memory for all blocks of a transformer: scratch memory counts its pieces. */
 static void make_keys(struct sdw_transformer *transformer, void *argument)
 {
     struct prompt *prompt = argument;
-    struct sdw_keys *keys = prompt->context->keys + transformer->first_keys;
-    for (int i = 0; i < transformer->depth; i++)
-        keys[i] =
-            sdw_keys_new(prompt->context->unet->dev, &transformer->block[i].cross, &prompt->hidden);
+    struct sdw_unet_context *context = prompt->context;
+    struct sdw_device *dev = context->unet->dev;
+    if (transformer->depth == 0)
+        return;
+    int n = context->n, width = transformer->proj_in->out;
+    struct sdw_tensor *storage = &context->storage[context->stored++];
+    *storage =
+        sdw_tensor_new(dev, dev->compute, 2 * transformer->depth * n, prompt->hidden.h, 1, width);
+    for (int i = 0; i < transformer->depth; i++) {
+        const struct sdw_attention_layer *cross = &transformer->block[i].cross;
+        struct sdw_keys *keys = &context->keys[transformer->first_keys + i];
+        keys->k = sdw_tensor_part(storage, 2 * i * n, n);
+        keys->v = sdw_tensor_part(storage, (2 * i + 1) * n, n);
+        sdw_linear(dev, &keys->k, &prompt->hidden, cross->k, SDW_ACT_NONE, NULL);
+        sdw_linear(dev, &keys->v, &prompt->hidden, cross->v, SDW_ACT_NONE, NULL);
+    }
+}
+
+static struct sdw_unet_context *allocate(struct sdw_unet *unet, int n)
+{
+    struct sdw_unet_context *context = calloc(1, sizeof *context);
+    if (!context)
+        return NULL;
+    context->unet = unet;
+    context->n = n;
+    context->keys = calloc((size_t)unet->keys + 1, sizeof *context->keys);
+    context->storage = calloc((size_t)unet->transformers + 1, sizeof *context->storage);
+    if (context->keys && context->storage)
+        return context;
+    sdw_unet_context_free(context);
+    return NULL;
 }
 
 enum sdw_status sdw_unet_context_new(struct sdw_unet_context **context, struct sdw_unet *unet,
@@ -83,19 +112,13 @@ enum sdw_status sdw_unet_context_new(struct sdw_unet_context **context, struct s
                          (size_t)config->time_ids * (size_t)config->addition_time_width;
     size_t row = (size_t)config->time_cond_width > added_width ? (size_t)config->time_cond_width
                                                                : added_width;
-    struct sdw_unet_context *made = calloc(1, sizeof *made);
+    struct sdw_unet_context *made = allocate(unet, n);
     float *host = malloc(((size_t)n * row + 1) * sizeof *host);
-    if (made)
-        made->keys = calloc((size_t)unet->keys + 1, sizeof *made->keys);
-    if (!made || !made->keys || !host) {
+    if (!made || !host) {
         free(host);
-        if (made)
-            free(made->keys);
-        free(made);
+        sdw_unet_context_free(made);
         return sdw_fail(err, SDW_MEMORY, "no memory for the prompt's keys");
     }
-    made->unet = unet;
-    made->n = n;
     if (unet->time_cond)
         made->time_cond = guidance_forward(unet, conditions, host);
     if (added)
@@ -119,10 +142,11 @@ void sdw_unet_context_free(struct sdw_unet_context *context)
     if (!context)
         return;
     struct sdw_device *dev = context->unet->dev;
-    for (int i = 0; i < context->unet->keys; i++)
-        sdw_keys_free(dev, &context->keys[i]);
+    for (int i = 0; i < context->stored; i++)
+        sdw_tensor_free(dev, &context->storage[i]);
     sdw_tensor_free(dev, &context->addition);
     sdw_tensor_free(dev, &context->time_cond);
+    free(context->storage);
     free(context->keys);
     free(context);
 }

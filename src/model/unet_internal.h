@@ -27,13 +27,15 @@ struct sdw_unet {
     struct sdw_unet_stage down[SDW_LEVELS_MAX], up[SDW_LEVELS_MAX]; /* in the order they run */
     struct sdw_resnet mid_resnet[2];
     struct sdw_transformer mid_transformer;
-    int keys; /* transformer blocks: each has its own keys and values of the prompt */
+    int transformers, keys; /* keys: transformer blocks, each has its own of the prompt */
 };
 
 struct sdw_unet_context {
     struct sdw_unet *unet;
     int n;
-    struct sdw_keys *keys;       /* [unet->keys], in the order in which blocks were loaded */
+    struct sdw_keys *keys;      /* [unet->keys], in the order in which blocks were loaded */
+    struct sdw_tensor *storage; /* [unet->transformers], what they are parts of */
+    int stored;
     struct sdw_tensor addition;  /* XL: [n,1,1,time_width], added to the time embedding */
     struct sdw_tensor time_cond; /* LCM: [n,1,1,channels], added to the sinusoid */
 };

@@ -30,35 +30,23 @@ void sdw_attention_load(struct sdw_attention_layer *layer, struct sdw_loader *lo
     };
 }
 
-struct sdw_keys sdw_keys_new(struct sdw_device *dev, const struct sdw_attention_layer *layer,
-                             const struct sdw_tensor *context)
-{
-    return (struct sdw_keys){
-        .k = sdw_linear_new(dev, layer->k, context, SDW_ACT_NONE, dev->compute),
-        .v = sdw_linear_new(dev, layer->v, context, SDW_ACT_NONE, dev->compute),
-    };
-}
-
-void sdw_keys_free(struct sdw_device *dev, struct sdw_keys *keys)
-{
-    sdw_tensor_free(dev, &keys->k);
-    sdw_tensor_free(dev, &keys->v);
-}
-
 void sdw_attention_forward(struct sdw_device *dev, const struct sdw_attention_layer *layer,
                            const struct sdw_tensor *stream, struct sdw_tensor in,
                            const struct sdw_keys *keys)
 {
     struct sdw_keys own = {0};
     struct sdw_tensor q = sdw_linear_new(dev, layer->q, &in, SDW_ACT_NONE, dev->compute);
-    if (!keys)
-        own = sdw_keys_new(dev, layer, &in);
+    if (!keys) {
+        own.k = sdw_linear_new(dev, layer->k, &in, SDW_ACT_NONE, dev->compute);
+        own.v = sdw_linear_new(dev, layer->v, &in, SDW_ACT_NONE, dev->compute);
+    }
     sdw_tensor_free(dev, &in);
 
     const struct sdw_keys *used = keys ? keys : &own;
     struct sdw_tensor mixed = sdw_tensor_new(dev, dev->compute, q.n, q.h, q.w, q.c);
     sdw_attention(dev, &mixed, &q, &used->k, &used->v, layer->geometry);
-    sdw_keys_free(dev, &own);
+    sdw_tensor_free(dev, &own.k);
+    sdw_tensor_free(dev, &own.v);
     sdw_tensor_free(dev, &q);
 
     sdw_linear(dev, stream, &mixed, layer->out, SDW_ACT_NONE, stream);

@@ -26,9 +26,6 @@ void sdw_attention_load(struct sdw_attention_layer *layer, struct sdw_loader *lo
 struct sdw_keys {
     struct sdw_tensor k, v;
 };
-struct sdw_keys sdw_keys_new(struct sdw_device *dev, const struct sdw_attention_layer *layer,
-                             const struct sdw_tensor *context);
-void sdw_keys_free(struct sdw_device *dev, struct sdw_keys *keys);
 
 /* stream += out(attention(q(in), keys)); keys NULL: self-attention, made from `in`, which is of the
  * compute type and is freed. */

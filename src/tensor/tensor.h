@@ -50,6 +50,17 @@ static inline size_t sdw_tensor_bytes(const struct sdw_tensor *t)
     return (size_t)sdw_tensor_count(t) * sdw_dtype_bytes(t->dtype);
 }
 
+/* Images first..first+n-1 of t, in place. */
+static inline struct sdw_tensor sdw_tensor_part(const struct sdw_tensor *t, int first, int n)
+{
+    struct sdw_tensor part = *t;
+    size_t image_bytes = sdw_tensor_bytes(t) / (size_t)t->n;
+    if (t->data)
+        part.data = (char *)t->data + (size_t)first * image_bytes;
+    part.n = n;
+    return part;
+}
+
 #define SDW_RANK_MAX 8
 
 struct sdw_array {
