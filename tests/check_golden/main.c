@@ -2,7 +2,7 @@
  * a case with the largest error and its tolerance. */
 #include "golden.h"
 
-#include "backend/cpu/cpu.h"
+#include "backend/registry.h"
 #include "base/text.h"
 #include "model/config.h"
 #include "tensor/backend.h"
@@ -139,24 +139,26 @@ void golden_each_file(struct golden *g, const char *section,
 }
 
 static const char usage[] =
-    "usage: check_golden [--models DIR] [--dtype f32|bf16|f16] [--isa NAME] [--tolerance FACTOR]\n"
-    "                    DIR [FILTER]\n"
+    "usage: check_golden [--models DIR] [--device cpu] [--dtype f32|bf16|f16] [--isa NAME]\n"
+    "                    [--tolerance FACTOR] DIR [FILTER]\n"
     "DIR      any folder laid out as golden/README.md says\n"
     "FILTER   only cases whose name contains it, e.g. unet/tiny-sdxl\n"
     "Models are read from DIR/models/NAME, or from --models. f32 holds the README's tolerances; the\n"
     "other types need a --tolerance of their own, which multiplies them.\n";
 
-static bool parse(struct golden *g, struct sdw_device_options *options, int argc, char **argv)
+static bool parse(struct golden *g, const char **device, struct sdw_device_options *options,
+                  int argc, char **argv)
 {
-    static const struct option names[] = {{"models", required_argument, NULL, 'm'},
-                                          {"dtype", required_argument, NULL, 'd'},
-                                          {"isa", required_argument, NULL, 'i'},
-                                          {"tolerance", required_argument, NULL, 't'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"models", required_argument, NULL, 'm'},    {"device", required_argument, NULL, 'b'},
+        {"dtype", required_argument, NULL, 'd'},     {"isa", required_argument, NULL, 'i'},
+        {"tolerance", required_argument, NULL, 't'}, {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) >= 0) {
         if (option == 'm') {
             g->models = optarg;
+        } else if (option == 'b') {
+            *device = optarg;
         } else if (option == 'i') {
             options->isa = optarg;
         } else if (option == 't') {
@@ -192,7 +194,8 @@ int main(int argc, char **argv)
 {
     struct golden g = {.tolerance_factor = 1};
     struct sdw_device_options options = {.dtype = SDW_F32};
-    if (!parse(&g, &options, argc, argv)) {
+    const char *device = "cpu";
+    if (!parse(&g, &device, &options, argc, argv)) {
         fputs(usage, stderr);
         return 2;
     }
@@ -201,7 +204,7 @@ int main(int argc, char **argv)
     if (!g.models)
         g.models = models;
     struct sdw_error err = {0};
-    if (sdw_backend_cpu.open(&g.dev, &options, &err) != SDW_OK) {
+    if (sdw_device_open(&g.dev, device, &options, &err) != SDW_OK) {
         fprintf(stderr, "check_golden: %s\n", err.message);
         return sdw_status_exit(err.status);
     }
