@@ -1,0 +1,358 @@
+/* params.c: the table of parameters, and the readers that it drives. */
+#include "pipeline/params.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct sdw_params, field)
+
+/* clang-format off */
+const struct sdw_param_row sdw_param_rows[] = {
+    {"prompt", SDW_PARAM_TEXT, AT(prompt), 0, 1, SDW_PARAMS_TEXT_MAX, true, NULL, "what to draw"},
+    {"negative_prompt", SDW_PARAM_TEXT, AT(negative_prompt), 0, 0, SDW_PARAMS_TEXT_MAX, false, "none", "what to stay away from"},
+    {"steps", SDW_PARAM_INTEGER, AT(steps), 0, 1, SDW_PARAMS_STEPS_MAX, false, "the model's", "denoising steps"},
+    {"guidance_scale", SDW_PARAM_REAL, AT(guidance_scale), AT(guidance_given), 0, 30, false, "the model's", "how strongly the prompt pulls; guidance runs when over 1"},
+    {"seed", SDW_PARAM_SEED, AT(seed), AT(seed_given), 0, 0x1p64, false, "drawn", "where the noise starts; -1 draws one"},
+    {"width", SDW_PARAM_INTEGER, AT(width), 0, SDW_PARAMS_SIDE_MIN, SDW_PARAMS_SIDE_MAX, false, "the model's", "pixels, a multiple of 8"},
+    {"height", SDW_PARAM_INTEGER, AT(height), 0, SDW_PARAMS_SIDE_MIN, SDW_PARAMS_SIDE_MAX, false, "the model's", "pixels, a multiple of 8"},
+    {"strength", SDW_PARAM_REAL, AT(strength), AT(strength_given), 0, 1, false, "0.8", "image to image: 0 gives the input back, 1 starts from noise"},
+    {"sampler", SDW_PARAM_TEXT, AT(sampler), 0, 1, 64, false, "the model's", "a name of GET /v1/samplers"},
+    {"preview", SDW_PARAM_FLAG, AT(preview), 0, 0, 1, false, "false", "send previews of the latents besides"},
+    {"cancel_on_disconnect", SDW_PARAM_FLAG, AT(cancel_on_disconnect), 0, 0, 1, false, "false", "end the job when its last reader leaves"},
+};
+/* clang-format on */
+const int sdw_param_count = sizeof sdw_param_rows / sizeof sdw_param_rows[0];
+
+/* Keys that orchestrators send and that mean nothing here. */
+static const char *const accepted_keys[] = {"hive_id", "model", "worker_id", "operation"};
+
+void sdw_params_free(struct sdw_params *params)
+{
+    free(params->prompt);
+    free(params->negative_prompt);
+    free(params->sampler);
+    *params = (struct sdw_params){0};
+}
+
+/* Notes a fault; `value` is JSON text, cut to its room. */
+__attribute__((format(printf, 5, 6))) static void note(struct sdw_faults *faults, const char *field,
+                                                       const char *constraint, const char *value,
+                                                       const char *format, ...)
+{
+    if (faults->count == SDW_PARAMS_FAULTS_MAX)
+        return;
+    struct sdw_fault *fault = &faults->fault[faults->count++];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(fault->message, sizeof fault->message, format, args);
+    va_end(args);
+    snprintf(fault->field, sizeof fault->field, "%s", field);
+    snprintf(fault->constraint, sizeof fault->constraint, "%s", constraint);
+    /* Half a JSON text would be no JSON: what does not fit is left out. */
+    snprintf(fault->value, sizeof fault->value, "%s",
+             strlen(value) < sizeof fault->value ? value : "");
+}
+
+static void *field_of(struct sdw_params *params, size_t offset)
+{
+    return (char *)params + offset;
+}
+
+static void note_range(struct sdw_faults *faults, const struct sdw_param_row *row,
+                       const char *value)
+{
+    char constraint[48];
+    snprintf(constraint, sizeof constraint, "range(%.0f..=%.0f)", row->min, row->max);
+    note(faults, row->name, constraint, value, "%s must be between %.0f and %.0f, got %.60s",
+         row->name, row->min, row->max, value);
+}
+
+static void set_text(struct sdw_params *params, const struct sdw_param_row *row, const char *text,
+                     size_t length, struct sdw_faults *faults)
+{
+    char **field = field_of(params, row->offset);
+    if ((double)length < row->min)
+        note(faults, row->name, "not_empty", "\"\"", "%s must not be empty", row->name);
+    else if ((double)length > row->max)
+        note(faults, row->name, "max_length", "", "%s must have at most %.0f bytes, got %zu",
+             row->name, row->max, length);
+    else if (memchr(text, 0, length))
+        note(faults, row->name, "no_nul", "", "%s must not contain a NUL character", row->name);
+    else {
+        free(*field);
+        *field = strndup(text, length);
+    }
+}
+
+/* `value` is the number's text, for the message. */
+static void set_number(struct sdw_params *params, const struct sdw_param_row *row, double number,
+                       const char *value, struct sdw_faults *faults)
+{
+    if (!(number >= row->min && number <= row->max)) {
+        note_range(faults, row, value);
+        return;
+    }
+    if (row->kind == SDW_PARAM_INTEGER && number != floor(number)) {
+        note(faults, row->name, "integer", value, "%s must be a whole number, got %.60s", row->name,
+             value);
+        return;
+    }
+    if (row->kind == SDW_PARAM_INTEGER)
+        *(int *)field_of(params, row->offset) = (int)number;
+    else
+        *(double *)field_of(params, row->offset) = number;
+    if (row->given)
+        *(bool *)field_of(params, row->given) = true;
+}
+
+/* Decimal digits up to 2^64-1, or -1. */
+static bool parse_seed(const char *text, uint64_t *seed, bool *drawn)
+{
+    *drawn = strcmp(text, "-1") == 0;
+    if (*drawn)
+        return true;
+    if (!*text || text[strspn(text, "0123456789")])
+        return false;
+    errno = 0;
+    *seed = strtoull(text, NULL, 10);
+    return errno == 0;
+}
+
+static void set_seed(struct sdw_params *params, const char *text, struct sdw_faults *faults)
+{
+    bool drawn;
+    if (!parse_seed(text, &params->seed, &drawn))
+        note(
+            faults, "seed", "range(0..=18446744073709551615)", text,
+            "seed must be a whole number from 0 to 18446744073709551615, or -1 to draw one, got %.60s",
+            text);
+    else
+        params->seed_given = !drawn;
+}
+
+static void note_type(struct sdw_faults *faults, const struct sdw_param_row *row, const char *type,
+                      const char *value)
+{
+    char constraint[48];
+    snprintf(constraint, sizeof constraint, "type(%s)", type);
+    note(faults, row->name, constraint, value, "%s must be a %s, got %.60s", row->name, type,
+         value);
+}
+
+static void set_from_json(struct sdw_params *params, const struct sdw_param_row *row,
+                          const json_t *value, struct sdw_faults *faults)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
+    const char *shown = text ? text : "";
+    switch (row->kind) {
+    case SDW_PARAM_TEXT:
+        if (json_is_string(value))
+            set_text(params, row, json_string_value(value), json_string_length(value), faults);
+        else
+            note_type(faults, row, "string", shown);
+        break;
+    case SDW_PARAM_SEED:
+        if (json_is_integer(value) ||
+            json_is_string(value)) /* a string: quoted by quote_big_seed */
+            set_seed(params, json_is_string(value) ? json_string_value(value) : shown, faults);
+        else
+            note_type(faults, row, "number", shown);
+        break;
+    case SDW_PARAM_FLAG:
+        if (json_is_boolean(value))
+            *(bool *)field_of(params, row->offset) = json_is_true(value);
+        else
+            note_type(faults, row, "boolean", shown);
+        break;
+    default:
+        if (json_is_number(value))
+            set_number(params, row, json_number_value(value), shown, faults);
+        else
+            note_type(faults, row, "number", shown);
+    }
+    free(text);
+}
+
+/* jansson's integers have 63 bits and a sign, a seed has 64 bits: a bare "seed" of more digits is
+ * put in quotes. Returns a copy of the body, or NULL when there is no memory. */
+static char *quote_big_seed(const char *json, size_t length, size_t *quoted_length)
+{
+    char *copy = malloc(length + 3);
+    if (!copy)
+        return NULL;
+    memcpy(copy, json, length);
+    copy[length] = 0;
+    *quoted_length = length;
+    static const char key[] = "\"seed\"";
+    char *at = memmem(copy, length, key, sizeof key - 1);
+    if (!at)
+        return copy;
+    at += sizeof key - 1;
+    at += strspn(at, " \t\r\n");
+    if (*at != ':')
+        return copy;
+    at++;
+    at += strspn(at, " \t\r\n");
+    size_t digits = strspn(at, "0123456789");
+    if (digits < 19 || at[digits] == '.' || at[digits] == 'e' || at[digits] == 'E')
+        return copy;
+    memmove(at + digits + 2, at + digits, length - (size_t)(at + digits - copy) + 1);
+    memmove(at + 1, at, digits);
+    at[0] = at[digits + 1] = '"';
+    *quoted_length = length + 2;
+    return copy;
+}
+
+static const struct sdw_param_row *find_row(const char *name)
+{
+    for (int i = 0; i < sdw_param_count; i++) {
+        const char *a = sdw_param_rows[i].name, *b = name;
+        while (*a && (*a == *b || (*a == '_' && *b == '-')))
+            a++, b++;
+        if (*a == *b)
+            return &sdw_param_rows[i];
+    }
+    return NULL;
+}
+
+static void read_members(struct sdw_params *params, const json_t *body, struct sdw_faults *faults)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)body, key, value)
+    {
+        const struct sdw_param_row *row = find_row(key);
+        if (json_is_null(value))
+            continue;
+        if (row && !strchr(key, '-')) {
+            set_from_json(params, row, value, faults);
+            continue;
+        }
+        bool accepted = false;
+        for (size_t i = 0; i < sizeof accepted_keys / sizeof accepted_keys[0]; i++)
+            accepted = accepted || strcmp(key, accepted_keys[i]) == 0;
+        if (!accepted && faults->unknown < SDW_PARAMS_UNKNOWN_MAX)
+            snprintf(faults->unknown_key[faults->unknown++], sizeof faults->unknown_key[0], "%s",
+                     key);
+    }
+    const json_t *operation = json_object_get(body, "operation");
+    if (json_is_string(operation) && strcmp(json_string_value(operation), "image_generation") != 0)
+        note(faults, "operation", "one_of(image_generation)", "",
+             "operation %.60s is not known to this worker", json_string_value(operation));
+}
+
+static enum sdw_status first_fault(const struct sdw_faults *faults, struct sdw_error *err)
+{
+    if (faults->count == 0)
+        return SDW_OK;
+    return sdw_fail(err, SDW_INVALID, "%s", faults->fault[0].message);
+}
+
+static bool has_fault(const struct sdw_faults *faults, const char *field)
+{
+    for (int i = 0; i < faults->count; i++)
+        if (strcmp(faults->fault[i].field, field) == 0)
+            return true;
+    return false;
+}
+
+static void check_multiple(int value, const char *field, int multiple, struct sdw_faults *faults)
+{
+    char shown[16], constraint[32];
+    if (value % multiple == 0)
+        return;
+    snprintf(shown, sizeof shown, "%d", value);
+    snprintf(constraint, sizeof constraint, "multiple_of(%d)", multiple);
+    note(faults, field, constraint, shown, "%s must be a multiple of %d, got %d", field, multiple,
+         value);
+}
+
+enum sdw_status sdw_params_check(const struct sdw_params *params,
+                                 const struct sdw_params_defaults *defaults,
+                                 struct sdw_faults *faults, struct sdw_error *err)
+{
+    if (!params->prompt && !has_fault(faults, "prompt"))
+        note(faults, "prompt", "required", "", "prompt is required");
+    check_multiple(params->width, "width", defaults->multiple, faults);
+    check_multiple(params->height, "height", defaults->multiple, faults);
+    if (params->sampler && defaults->sampler_known && !defaults->sampler_known(params->sampler)) {
+        json_t *name = json_string(params->sampler);
+        char *shown = json_dumps(name, JSON_ENCODE_ANY);
+        note(faults, "sampler", "one_of(GET /v1/samplers)", shown ? shown : "",
+             "sampler %.60s is unknown; GET /v1/samplers lists them", params->sampler);
+        free(shown);
+        json_decref(name);
+    }
+    return first_fault(faults, err);
+}
+
+enum sdw_status sdw_params_parse(struct sdw_params *params, const char *json, size_t length,
+                                 const struct sdw_params_defaults *defaults,
+                                 struct sdw_faults *faults, struct sdw_error *err)
+{
+    *params = (struct sdw_params){0};
+    faults->count = faults->unknown = 0;
+    size_t quoted_length;
+    char *quoted = quote_big_seed(json, length, &quoted_length);
+    if (!quoted)
+        return sdw_fail(err, SDW_MEMORY, "no memory for a body of %zu bytes", length);
+    json_error_t fault;
+    json_t *body = json_loadb(quoted, quoted_length, JSON_REJECT_DUPLICATES, &fault);
+    free(quoted);
+    if (!json_is_object(body)) {
+        note(faults, "body", "json_object", "", "the body is not a JSON object: %s",
+             body ? "it is another JSON type" : fault.text);
+        json_decref(body);
+        return first_fault(faults, err);
+    }
+    read_members(params, body, faults);
+    json_decref(body);
+    enum sdw_status status = sdw_params_check(params, defaults, faults, err);
+    if (status)
+        sdw_params_free(params);
+    return status;
+}
+
+bool sdw_params_set(struct sdw_params *params, const char *name, const char *value,
+                    struct sdw_faults *faults)
+{
+    const struct sdw_param_row *row = find_row(name);
+    if (!row)
+        return false;
+    char *end;
+    switch (row->kind) {
+    case SDW_PARAM_TEXT: set_text(params, row, value, strlen(value), faults); break;
+    case SDW_PARAM_SEED: set_seed(params, value, faults); break;
+    case SDW_PARAM_FLAG: *(bool *)field_of(params, row->offset) = strcmp(value, "true") == 0; break;
+    default: {
+        double number = strtod(value, &end);
+        if (end == value || *end)
+            note_type(faults, row, "number", value);
+        else
+            set_number(params, row, number, value, faults);
+    }
+    }
+    return true;
+}
+
+void sdw_params_complete(struct sdw_params *params, const struct sdw_params_defaults *defaults)
+{
+    if (params->steps == 0)
+        params->steps = defaults->steps;
+    if (params->width == 0)
+        params->width = defaults->width;
+    if (params->height == 0)
+        params->height = defaults->height;
+    if (!params->guidance_given)
+        params->guidance_scale = defaults->guidance_scale;
+    if (!params->sampler && defaults->sampler)
+        params->sampler = strdup(defaults->sampler);
+    if (!params->seed_given)
+        params->seed = (uint64_t)randombytes_random() << 32 | randombytes_random();
+    params->guidance_given = params->seed_given = true;
+}

@@ -1,0 +1,106 @@
+/* params.h: one request for an image, and the one table that says what a request may hold.
+ *
+ * A row of the table (params.c) serves JSON bodies, their errors, the command line, the docs and
+ * the PNG's metadata. The struct travels by value in the job; sdw_params_free frees what it owns.
+ */
+#ifndef SDW_PIPELINE_PARAMS_H
+#define SDW_PIPELINE_PARAMS_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SDW_PARAMS_STEPS_MAX   150
+#define SDW_PARAMS_SIDE_MIN    64   /* pixels */
+#define SDW_PARAMS_SIDE_MAX    2048 /* pixels */
+#define SDW_PARAMS_TEXT_MAX    8192 /* bytes of a prompt */
+#define SDW_PARAMS_UNKNOWN_MAX 8    /* keys without a meaning that are told */
+#define SDW_PARAMS_FAULTS_MAX  32   /* faults of one request that are told */
+
+struct sdw_params {
+    char *prompt;          /* owned, never NULL in a sound request */
+    char *negative_prompt; /* owned; NULL: none was given */
+    char *sampler;         /* owned; NULL: the model's */
+    int steps;             /* 0: the model's; likewise width and height */
+    int width, height;     /* pixels, multiples of 8 */
+    double guidance_scale;
+    bool guidance_given; /* else the model's */
+    uint64_t seed;
+    bool seed_given; /* else one is drawn; sdw_params_complete draws it */
+    double strength; /* of image to image, 0..1 */
+    bool strength_given;
+    bool preview;
+    bool cancel_on_disconnect;
+};
+
+void sdw_params_free(struct sdw_params *params);
+
+/* What the loaded model makes of a request that leaves things open, and what it can. */
+struct sdw_params_defaults {
+    int steps, width, height;
+    double guidance_scale;
+    const char *sampler;
+    int multiple; /* of width and height: pixels a latent, times what the UNet halves */
+    bool (*sampler_known)(const char *name); /* NULL: any */
+};
+
+enum sdw_param_kind {
+    SDW_PARAM_TEXT,
+    SDW_PARAM_INTEGER,
+    SDW_PARAM_REAL,
+    SDW_PARAM_SEED,
+    SDW_PARAM_FLAG
+};
+
+struct sdw_param_row {
+    const char *name;
+    enum sdw_param_kind kind;
+    size_t offset, given; /* in struct sdw_params; given: of the flag that says so, or 0 */
+    double min, max;
+    bool required;
+    const char *fallback; /* default, in words */
+    const char *help;
+};
+
+extern const struct sdw_param_row sdw_param_rows[];
+extern const int sdw_param_count;
+
+/* One thing wrong with a request. */
+struct sdw_fault {
+    char field[32];
+    char constraint[48]; /* "range(1..=150)" */
+    char message[200];   /* "steps must be between 1 and 150, got 500" */
+    char value[96];      /* as JSON, cut; "" when there was none */
+};
+
+struct sdw_faults {
+    int count;
+    struct sdw_fault fault[SDW_PARAMS_FAULTS_MAX];
+    int unknown; /* keys that no row knows: not wrong, but told */
+    char unknown_key[SDW_PARAMS_UNKNOWN_MAX][32];
+};
+
+/* Reads a JSON body into *params. Every fault is noted; *params is sound when there is none.
+ * Returns SDW_INVALID with the first fault's message otherwise; for a body that is not a JSON
+ * object, the fault's field is "body". */
+enum sdw_status sdw_params_parse(struct sdw_params *params, const char *json, size_t length,
+                                 const struct sdw_params_defaults *defaults,
+                                 struct sdw_faults *faults, struct sdw_error *err);
+
+/* Sets one parameter from the command line's text; underscores of the name may be dashes. False
+ * when there is no such parameter; a bad value is a fault. */
+bool sdw_params_set(struct sdw_params *params, const char *name, const char *value,
+                    struct sdw_faults *faults);
+
+/* After sdw_params_set: what holds for a whole request (a prompt, sizes that the model can, a known
+ * sampler). */
+enum sdw_status sdw_params_check(const struct sdw_params *params,
+                                 const struct sdw_params_defaults *defaults,
+                                 struct sdw_faults *faults, struct sdw_error *err);
+
+/* Fills in what the request left open, and draws a seed where none was given. */
+void sdw_params_complete(struct sdw_params *params, const struct sdw_params_defaults *defaults);
+
+#endif

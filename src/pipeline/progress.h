@@ -1,0 +1,41 @@
+/* progress.h: what passes between a running generation and whoever asked for it. */
+#ifndef SDW_PIPELINE_PROGRESS_H
+#define SDW_PIPELINE_PROGRESS_H
+
+#include "base/status.h"
+#include "base/text.h"
+#include "pipeline/params.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define SDW_PNG_BYTES_MAX                                                                          \
+    (64u << 20) /* of an encoded image: over four times the largest one's pixels */
+
+struct sdw_progress {
+    /* Called from the generating thread, once for every step, 1 to total, in order. NULL: nobody
+     * looks. */
+    void (*step)(void *context, int step, int total);
+    void *context;
+    const atomic_bool *cancel; /* polled at each step; NULL: never */
+};
+
+/* What a generation leaves. The caller initialises png with sdw_text_init(&png, SDW_PNG_BYTES_MAX)
+ * and frees it. */
+struct sdw_result {
+    struct sdw_text png;
+    uint64_t seed;
+    int width, height;
+    double text_s, unet_s, vae_s, png_s; /* seconds of each stage */
+};
+
+/* Whoever can turn a request into an image: the engine, or a stand-in of a test. Fails with
+ * SDW_CANCELLED when progress->cancel was set. */
+struct sdw_runner {
+    void *context;
+    enum sdw_status (*run)(void *context, const struct sdw_params *params,
+                           const struct sdw_progress *progress, struct sdw_result *result,
+                           struct sdw_error *err);
+};
+
+#endif
