@@ -185,6 +185,7 @@ static const struct {
     void (*run)(struct golden *g);
 } sections[] = {
     {"tokenizer", golden_tokenizer},
+    {"noise", golden_noise},
     {"text", golden_text},
     {"unet", golden_unet},
     {"vae", golden_vae},
