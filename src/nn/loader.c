@@ -91,6 +91,13 @@ void sdw_loader_leave(struct sdw_loader *loader, size_t mark)
 
 /* ---- lookup ---- */
 
+static const struct sdw_loader_listener *listener;
+
+void sdw_loader_listen(const struct sdw_loader_listener *told)
+{
+    listener = told;
+}
+
 /* Names that older files use. */
 static const struct {
     const char *name, *old;
@@ -152,13 +159,17 @@ static bool same_shape(const struct sdw_array *array, const struct shape *shape)
 static bool take(struct sdw_loader *loader, struct sdw_array *array, const char *name,
                  const char *part, struct shape shape)
 {
+    char full_name[SDW_LOADER_NAME_MAX];
     if (failed(loader))
         return false;
     if (!loader->weights) {
         *array = (struct sdw_array){.dtype = loader->dev->compute, .rank = shape.rank};
         memcpy(array->dim, shape.dim, sizeof shape.dim);
+        snprintf(full_name, sizeof full_name, "%s%s.%s", loader->prefix, name, part);
+        if (listener)
+            listener->heard(listener->context, full_name, shape.rank, shape.dim);
     } else {
-        char full_name[SDW_LOADER_NAME_MAX], expected[96], found[192];
+        char expected[96], found[192];
         print_shape(expected, sizeof expected, shape.rank, shape.dim);
         const char *path = sdw_weights_path(loader->weights);
         if (!find(loader, full_name, name, part, array)) {

@@ -36,6 +36,14 @@ struct sdw_loader {
     struct sdw_error error;
 };
 
+/* Tells of every tensor that a loader without weights is asked for: tests/make_model learns from it
+ * what a model's files hold. A process has one listener; NULL for none. */
+struct sdw_loader_listener {
+    void (*heard)(void *context, const char *name, int rank, const int64_t *dim);
+    void *context;
+};
+void sdw_loader_listen(const struct sdw_loader_listener *listener);
+
 /* *parameters must be zeroed. */
 void sdw_loader_init(struct sdw_loader *loader, struct sdw_device *dev,
                      const struct sdw_weights *weights, struct sdw_parameters *parameters);

@@ -29,7 +29,8 @@ struct golden {
 /* True when the case is to be run: its name, "section/case", contains the filter. */
 bool golden_wanted(const struct golden *g, const char *name);
 
-/* One line and one count each. `error` passes when it is at most `tolerance` (NaN fails). */
+/* One line and one count each. `error` passes when it is at most `tolerance` (NaN fails). A skip
+ * that the filter does not want is none. */
 void golden_report(struct golden *g, const char *name, double error, double tolerance);
 void golden_fail(struct golden *g, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
