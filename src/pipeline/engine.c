@@ -1,0 +1,225 @@
+/* engine.c: opens everything a model folder holds, and closes it. */
+#include "pipeline/engine.h"
+
+#include "backend/registry.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "model/files.h"
+#include "model/trace.h"
+#include "pipeline/engine_internal.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HINTS_BYTES_MAX (1u << 16) /* of special_tokens_map.json and sdw.json */
+
+/* A small JSON file of the model's folder, or NULL when there is none that can be read. */
+static json_t *read_hints(const struct sdw_model_config *config, const char *folder,
+                          const char *name)
+{
+    char path[SDW_MODEL_PATH_MAX + 64];
+    struct sdw_text text;
+    snprintf(path, sizeof path, "%s/%s%s%s", config->folder, folder, *folder ? "/" : "", name);
+    sdw_text_init(&text, HINTS_BYTES_MAX);
+    json_t *root = NULL;
+    if (sdw_text_read_file(&text, path, NULL) == SDW_OK)
+        root = json_loadb(text.data, text.length, 0, NULL);
+    sdw_text_free(&text);
+    return root;
+}
+
+/* The token that fills a prompt up: pad_token of special_tokens_map.json, a word or an object with
+ * its content. */
+static int32_t pad_token(const struct sdw_engine *engine, int i)
+{
+    json_t *map =
+        read_hints(&engine->config, engine->config.tokenizer[i], "special_tokens_map.json");
+    const json_t *pad = json_object_get(map, "pad_token");
+    const char *token =
+        json_string_value(json_is_object(pad) ? json_object_get(pad, "content") : pad);
+    int32_t id = token ? sdw_tokenizer_id(engine->tokenizer[i], token) : -1;
+    json_decref(map);
+    return id >= 0 ? id : sdw_tokenizer_end(engine->tokenizer[i]);
+}
+
+static enum sdw_status open_text(struct sdw_engine *engine, int i, struct sdw_error *err)
+{
+    const struct sdw_model_config *config = &engine->config;
+    char path[SDW_MODEL_PATH_MAX + 64];
+    struct sdw_weights *weights = NULL;
+    snprintf(path, sizeof path, "%s/%s", config->folder, config->tokenizer[i]);
+    enum sdw_status status = sdw_tokenizer_open(&engine->tokenizer[i], path, err);
+    if (status)
+        return status;
+    engine->pad[i] = pad_token(engine, i);
+    if (sdw_tokenizer_size(engine->tokenizer[i]) > config->text[i].vocabulary)
+        return sdw_fail(err, SDW_MODEL, "%s has ids up to %d, the text encoder only %d tokens",
+                        path, sdw_tokenizer_size(engine->tokenizer[i]) - 1,
+                        config->text[i].vocabulary);
+    status = sdw_model_weights_open(&weights, config->folder, config->text_component[i], err);
+    if (!status)
+        status = sdw_clip_text_open(&engine->text[i], engine->dev, weights, &config->text[i], err);
+    sdw_weights_close(weights);
+    return status;
+}
+
+static enum sdw_status open_unet(struct sdw_engine *engine, struct sdw_error *err)
+{
+    struct sdw_weights *weights = NULL;
+    enum sdw_status status = sdw_model_weights_open(&weights, engine->config.folder, "unet", err);
+    if (!status)
+        status = sdw_unet_open(&engine->unet, engine->dev, weights, &engine->config.unet, err);
+    sdw_weights_close(weights);
+    return status;
+}
+
+static enum sdw_status open_vae(struct sdw_engine *engine, struct sdw_error *err)
+{
+    struct sdw_weights *weights = NULL;
+    enum sdw_status status = sdw_model_weights_open(&weights, engine->config.folder, "vae", err);
+    if (!status)
+        status = sdw_vae_open(&engine->vae, engine->dev, weights, &engine->config.vae,
+                              SDW_VAE_DECODER, err);
+    sdw_weights_close(weights);
+    return status;
+}
+
+static bool sampler_known(const char *name)
+{
+    return sdw_samplers_find(name) != NULL;
+}
+
+/* The model's own defaults: sdw.json in its folder, then what the caller knows, then what everybody
+ * uses. */
+static void set_defaults(struct sdw_engine *engine, const struct sdw_engine_options *options)
+{
+    struct sdw_params_defaults *defaults = &engine->defaults;
+    const struct sdw_sampler_info *own = sdw_samplers_of_config(&engine->schedule);
+    snprintf(engine->sampler, sizeof engine->sampler, "%s", own ? own->name : "euler");
+    defaults->steps = options->steps > 0 ? options->steps : 20;
+    defaults->guidance_scale = options->guidance_scale >= 0 ? options->guidance_scale : 7.5;
+    defaults->width = engine->config.width;
+    defaults->height = engine->config.height;
+    defaults->multiple = engine->config.vae.factor > 8 ? engine->config.vae.factor : 8;
+    defaults->sampler_known = sampler_known;
+
+    json_t *hints = read_hints(&engine->config, "", "sdw.json");
+    const json_t *steps = json_object_get(hints, "steps"),
+                 *guidance = json_object_get(hints, "guidance_scale");
+    const char *sampler = json_string_value(json_object_get(hints, "sampler"));
+    if (json_is_integer(steps) && json_integer_value(steps) >= 1 &&
+        json_integer_value(steps) <= SDW_PARAMS_STEPS_MAX)
+        defaults->steps = (int)json_integer_value(steps);
+    if (json_is_number(guidance) && json_number_value(guidance) >= 0 &&
+        json_number_value(guidance) <= 30)
+        defaults->guidance_scale = json_number_value(guidance);
+    if (sampler && sampler_known(sampler))
+        snprintf(engine->sampler, sizeof engine->sampler, "%s", sampler);
+    json_decref(hints);
+    defaults->sampler = engine->sampler;
+}
+
+static enum sdw_status read_schedule(struct sdw_engine *engine, struct sdw_error *err)
+{
+    struct sdw_text text;
+    sdw_text_init(&text, SDW_SCHEDULE_CONFIG_BYTES_MAX);
+    sdw_schedule_config_init(&engine->schedule);
+    const char *path = engine->config.scheduler_path;
+    enum sdw_status status = sdw_text_read_file(&text, path, err);
+    if (!status)
+        status = sdw_schedule_config_parse(&engine->schedule, text.data, text.length, path, err);
+    sdw_text_free(&text);
+    return status;
+}
+
+static enum sdw_status open_parts(struct sdw_engine *engine,
+                                  const struct sdw_engine_options *options, struct sdw_error *err)
+{
+    enum sdw_status status = sdw_model_config_read(&engine->config, options->folder, err);
+    if (status)
+        return status;
+    status = read_schedule(engine, err);
+    struct sdw_device_options traced = {.dtype = engine->dev->compute};
+    if (!status)
+        status = sdw_device_open(&engine->tracer, "trace", &traced, err);
+    for (int i = 0; i < engine->config.texts && !status; i++)
+        status = open_text(engine, i, err);
+    if (!status)
+        status = open_unet(engine, err);
+    if (!status)
+        status = open_vae(engine, err);
+    if (status)
+        return status;
+    engine->tracer->stream = engine->dev->stream;
+    set_defaults(engine, options);
+    return SDW_OK;
+}
+
+enum sdw_status sdw_engine_open(struct sdw_engine **engine, struct sdw_device *dev,
+                                const struct sdw_engine_options *options, struct sdw_error *err)
+{
+    double start = sdw_clock_seconds();
+    struct sdw_engine *opened = calloc(1, sizeof *opened);
+    *engine = NULL;
+    if (!opened)
+        return sdw_fail(err, SDW_MEMORY, "no memory for an engine");
+    opened->dev = dev;
+    snprintf(opened->model_id, sizeof opened->model_id, "%s", options->model_id);
+    enum sdw_status status = open_parts(opened, options, err);
+    if (status) {
+        sdw_engine_close(opened);
+        return status;
+    }
+    sdw_log_info("model %s loaded in %.2f s: %.0f MB of weights in %s on %s", opened->model_id,
+                 sdw_clock_seconds() - start, (double)sdw_engine_weight_bytes(opened) * 1e-6,
+                 sdw_dtype_name(dev->compute), dev->id);
+    *engine = opened;
+    return SDW_OK;
+}
+
+void sdw_engine_close(struct sdw_engine *engine)
+{
+    if (!engine)
+        return;
+    for (int i = 0; i < SDW_TEXTS_MAX; i++) {
+        sdw_clip_text_close(engine->text[i]);
+        sdw_tokenizer_close(engine->tokenizer[i]);
+    }
+    sdw_unet_close(engine->unet);
+    sdw_vae_close(engine->vae);
+    sdw_device_close(engine->tracer);
+    free(engine);
+}
+
+const struct sdw_params_defaults *sdw_engine_defaults(const struct sdw_engine *engine)
+{
+    return &engine->defaults;
+}
+
+const struct sdw_model_config *sdw_engine_config(const struct sdw_engine *engine)
+{
+    return &engine->config;
+}
+
+size_t sdw_engine_weight_bytes(const struct sdw_engine *engine)
+{
+    size_t bytes = sdw_unet_bytes(engine->unet) + sdw_vae_bytes(engine->vae);
+    for (int i = 0; i < engine->config.texts; i++)
+        bytes += sdw_clip_text_bytes(engine->text[i]);
+    return bytes;
+}
+
+enum sdw_status sdw_engine_scratch_bytes(size_t *bytes, const struct sdw_engine *engine, int width,
+                                         int height, bool guided, struct sdw_error *err)
+{
+    struct sdw_model_report report;
+    enum sdw_status status =
+        sdw_model_trace(&report, engine->tracer, &engine->config, width, height, guided ? 2 : 1,
+                        engine->config.text[0].positions, err);
+    *bytes = report.scratch_bytes;
+    return status;
+}

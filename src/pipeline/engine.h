@@ -1,0 +1,39 @@
+/* engine.h: a loaded model on a device, which turns requests into images.
+ *
+ * An engine is opened, used and closed by one thread. Device memory for activations is reserved
+ * before each image, to the byte that a trace of its shapes asks for. */
+#ifndef SDW_PIPELINE_ENGINE_H
+#define SDW_PIPELINE_ENGINE_H
+
+#include "model/config.h"
+#include "pipeline/params.h"
+#include "pipeline/progress.h"
+#include "tensor/backend.h"
+
+struct sdw_engine;
+
+struct sdw_engine_options {
+    const char *folder;    /* of the model, in the diffusers layout */
+    const char *model_id;  /* as people call it, for messages and metadata */
+    int steps;             /* defaults of this model where they are known; 0: 20 */
+    double guidance_scale; /* likewise; negative: 7.5 */
+};
+
+/* Reads the configuration, then packs the weights onto `dev`, which stays the caller's and must
+ * outlive the engine. */
+enum sdw_status sdw_engine_open(struct sdw_engine **engine, struct sdw_device *dev,
+                                const struct sdw_engine_options *options, struct sdw_error *err);
+void sdw_engine_close(struct sdw_engine *engine); /* NULL is allowed */
+
+const struct sdw_params_defaults *sdw_engine_defaults(const struct sdw_engine *engine);
+const struct sdw_model_config *sdw_engine_config(const struct sdw_engine *engine);
+size_t sdw_engine_weight_bytes(const struct sdw_engine *engine);
+
+/* A runner (progress.h) over the engine. */
+struct sdw_runner sdw_engine_runner(struct sdw_engine *engine);
+
+/* Bytes of scratch memory that an image of this size takes. */
+enum sdw_status sdw_engine_scratch_bytes(size_t *bytes, const struct sdw_engine *engine, int width,
+                                         int height, bool guided, struct sdw_error *err);
+
+#endif

@@ -1,0 +1,48 @@
+/* engine_internal.h: the parts of an engine, for engine.c (loading) and generate.c (running). */
+#ifndef SDW_PIPELINE_ENGINE_INTERNAL_H
+#define SDW_PIPELINE_ENGINE_INTERNAL_H
+
+#include "model/clip_text.h"
+#include "model/unet.h"
+#include "model/vae.h"
+#include "pipeline/engine.h"
+#include "sample/sampler.h"
+#include "text/tokenizer.h"
+
+struct sdw_engine {
+    struct sdw_device *dev;
+    struct sdw_device *tracer; /* computes nothing: tells memory in advance */
+    struct sdw_model_config config;
+    struct sdw_tokenizer *tokenizer[SDW_TEXTS_MAX];
+    int32_t pad[SDW_TEXTS_MAX];
+    struct sdw_clip_text *text[SDW_TEXTS_MAX];
+    struct sdw_unet *unet;
+    struct sdw_vae *vae;
+    struct sdw_schedule_config schedule; /* of the model's scheduler_config.json */
+    struct sdw_params_defaults defaults;
+    char model_id[256];
+    char sampler[64];
+};
+
+/* What a run may take from elsewhere than the request: all zero in normal use. */
+struct sdw_generate_options {
+    const struct sdw_schedule_config *schedule; /* instead of the model's */
+    const float
+        *embeds; /* instead of the encoded prompts: [1 or 2, tokens, context width], uncond first */
+    const float *pooled; /* with embeds, XL: [1 or 2, pooled width] */
+    int embeds_tokens;
+    double guidance_rescale; /* 0: off */
+    /* Sees the latents [channels,h,w] after every step; for checks and previews. */
+    void (*latents)(void *context, int step, const float *latents, int64_t count);
+    void *latents_context;
+};
+
+/* The denoising loop. *pixels: [height][width][3], 0..1, the caller's to free(). Fills the seconds
+ * of `result`. */
+enum sdw_status sdw_generate(float **pixels, struct sdw_engine *engine,
+                             const struct sdw_params *params,
+                             const struct sdw_generate_options *options,
+                             const struct sdw_progress *progress, struct sdw_result *result,
+                             struct sdw_error *err);
+
+#endif
