@@ -225,8 +225,12 @@ static struct sdw_tensor decode(struct sdw_vae *vae, struct sdw_tensor z)
     h = go_through(dev, tower, h);
     for (int i = 0; i < vae->config.levels; i++) {
         h = run_layers(dev, &tower->stage[i], h);
-        if (tower->stage[i].resize)
-            h = sdw_upsample_forward(dev, tower->stage[i].resize, h, 2 * h.h, 2 * h.w);
+        if (!tower->stage[i].resize)
+            break;
+        /* Only a resnet without a shortcut adds to it; the others round it to the compute type. */
+        bool summed = !tower->stage[i + 1].resnet[0].shortcut;
+        h = sdw_upsample_forward(dev, tower->stage[i].resize, h, 2 * h.h, 2 * h.w,
+                                 summed ? dev->stream : dev->compute);
     }
     return finish(dev, tower, h, SDW_F32);
 }

@@ -1,5 +1,6 @@
 /* resnet.c: what lies between the two convolutions is read only by a norm, so it is kept in the
- * compute type; what is added up from block to block is kept in the stream type. */
+ * compute type; what is added up from block to block is kept in the stream type. The order of the
+ * first lines is the one with the lowest peak of memory: at most three tensors live at a time. */
 #include "nn/resnet.h"
 
 #include "nn/layers.h"
@@ -40,9 +41,9 @@ struct sdw_tensor sdw_resnet_forward(struct sdw_device *dev, const struct sdw_re
 {
     assert(resnet->shortcut || in.dtype == dev->stream);
     struct sdw_tensor h = sdw_group_norm_new(dev, &resnet->norm1, &in, SDW_ACT_SILU, NULL);
-    struct sdw_tensor sum = shortcut_forward(dev, resnet, &in, keep); /* [n,h,w,channels] */
     struct sdw_tensor hidden = sdw_conv_new(dev, resnet->conv1, &h, dev->compute);
     sdw_tensor_free(dev, &h);
+    struct sdw_tensor sum = shortcut_forward(dev, resnet, &in, keep); /* [n,h,w,channels] */
 
     struct sdw_tensor t = {0}; /* [n,1,1,channels] */
     if (resnet->time)
@@ -60,12 +61,12 @@ struct sdw_tensor sdw_resnet_forward(struct sdw_device *dev, const struct sdw_re
 }
 
 struct sdw_tensor sdw_upsample_forward(struct sdw_device *dev, const struct sdw_weight *conv,
-                                       struct sdw_tensor in, int h, int w)
+                                       struct sdw_tensor in, int h, int w, enum sdw_dtype dtype)
 {
     struct sdw_tensor large = sdw_tensor_new(dev, dev->compute, in.n, h, w, in.c);
     sdw_upsample(dev, &large, &in);
     sdw_tensor_free(dev, &in);
-    struct sdw_tensor out = sdw_conv_new(dev, conv, &large, dev->stream);
+    struct sdw_tensor out = sdw_conv_new(dev, conv, &large, dtype);
     sdw_tensor_free(dev, &large);
     return out;
 }

@@ -27,8 +27,8 @@ struct sdw_tensor sdw_resnet_forward(struct sdw_device *dev, const struct sdw_re
                                      struct sdw_tensor in, bool keep,
                                      const struct sdw_tensor *time);
 
-/* conv(nearest neighbour to h x w), of the stream type. Frees `in`. */
+/* conv(nearest neighbour to h x w), of `dtype`. Frees `in`. */
 struct sdw_tensor sdw_upsample_forward(struct sdw_device *dev, const struct sdw_weight *conv,
-                                       struct sdw_tensor in, int h, int w);
+                                       struct sdw_tensor in, int h, int w, enum sdw_dtype dtype);
 
 #endif
