@@ -177,3 +177,35 @@ enum sdw_status sdw_model_trace(struct sdw_model_report *report, struct sdw_devi
     free(tracer.host.out);
     return status;
 }
+
+enum sdw_status sdw_model_trace_decode(int *rows, size_t *scratch_bytes, struct sdw_device *dev,
+                                       const struct sdw_model_config *config, int width, int height,
+                                       size_t scratch_bytes_max, struct sdw_error *err)
+{
+    int h = height / config->vae.factor, w = width / config->vae.factor;
+    size_t pixels = (size_t)width * (size_t)height * 3;
+    size_t latents = (size_t)h * (size_t)w * (size_t)config->vae.latent_channels;
+    float *image = calloc(pixels, sizeof *image), *z = calloc(latents, sizeof *z);
+    struct sdw_vae *vae = NULL;
+    enum sdw_status status = SDW_OK;
+    if (!image || !z)
+        status = sdw_fail(err, SDW_MEMORY, "no memory to trace %d x %d", width, height);
+    if (!status)
+        status = sdw_vae_open(&vae, dev, NULL, &config->vae, SDW_VAE_DECODER, err);
+    int all = sdw_vae_strip_rows(&config->vae, h);
+    for (int next = all; !status; next = next * 3 / 4) {
+        if (next < SDW_VAE_STRIP_ROWS_MIN)
+            next = SDW_VAE_STRIP_ROWS_MIN;
+        *rows = next >= all ? 0 : next;
+        sdw_vae_strips_set(vae, *rows);
+        sdw_scratch_reserve(dev, 0);
+        status = sdw_vae_decode(vae, image, z, 1, h, w, err);
+        *scratch_bytes = dev->scratch.peak;
+        if (*scratch_bytes <= scratch_bytes_max || next <= SDW_VAE_STRIP_ROWS_MIN)
+            break;
+    }
+    sdw_vae_close(vae);
+    free(z);
+    free(image);
+    return status;
+}

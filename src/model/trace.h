@@ -30,4 +30,10 @@ enum sdw_status sdw_model_trace(struct sdw_model_report *report, struct sdw_devi
                                 const struct sdw_model_config *config, int width, int height,
                                 int batch, int tokens, struct sdw_error *err);
 
+/* How to decode an image within scratch_bytes_max: *rows is 0 (whole) or a number for
+ * sdw_vae_strips_set, the smallest there is where nothing fits; *scratch_bytes is what it takes. */
+enum sdw_status sdw_model_trace_decode(int *rows, size_t *scratch_bytes, struct sdw_device *dev,
+                                       const struct sdw_model_config *config, int width, int height,
+                                       size_t scratch_bytes_max, struct sdw_error *err);
+
 #endif

@@ -305,7 +305,8 @@ static struct sdw_tensor go_up(struct pass *pass, const struct sdw_unet_stage *s
     /* To the size of the skip that comes next, which may be odd; its concatenation is the reader.
      */
     const struct sdw_tensor *next = &pass->skip[pass->skips - 1];
-    return sdw_upsample_forward(pass->dev, stage->resize, h, next->h, next->w, pass->dev->compute);
+    return sdw_upsample_forward(pass->dev, stage->resize, h, false, next->h, next->w,
+                                pass->dev->compute);
 }
 
 /* out [n,h,w,out_channels] f32 from sample [n,h,w,in_channels] f32, which is used up. */

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NORM_EPSILON 1e-6f /* everywhere in the VAE */
 
@@ -37,6 +38,7 @@ struct sdw_vae {
     struct sdw_parameters parameters;
     struct sdw_weight *quant, *post_quant; /* 1x1 convolutions on the latents' side */
     struct tower encoder, decoder;
+    int strip_rows; /* 0: images are decoded whole */
 };
 
 /* ---- loading ---- */
@@ -215,23 +217,45 @@ static struct sdw_tensor finish(struct sdw_device *dev, const struct tower *towe
     return conv_take(dev, tower->conv_out, x, dtype);
 }
 
-/* [1,h*factor,w*factor,image_channels] f32 from z [1,h,w,latent_channels] f32 */
-static struct sdw_tensor decode(struct sdw_vae *vae, struct sdw_tensor z)
+/* The output of stage i, doubled for stage i+1. Only a resnet without a shortcut adds to its input;
+ * the others round it to the compute type anyway. */
+static struct sdw_tensor double_size(const struct sdw_vae *vae, int i, struct sdw_tensor h,
+                                     bool keep)
+{
+    const struct stage *stage = &vae->decoder.stage[i];
+    bool summed = !stage[1].resnet[0].shortcut;
+    return sdw_upsample_forward(vae->dev, stage->resize, h, keep, 2 * h.h, 2 * h.w,
+                                summed ? vae->dev->stream : vae->dev->compute);
+}
+
+/* Stages that always see the whole image; the last two are where the memory goes. */
+static int whole_stages(const struct sdw_vae_config *config)
+{
+    return config->levels > 2 ? config->levels - 2 : 1;
+}
+
+/* z [1,h,w,latent_channels] f32 up to the output of the last whole stage */
+static struct sdw_tensor decode_whole(struct sdw_vae *vae, struct sdw_tensor z)
 {
     struct sdw_device *dev = vae->dev;
     const struct tower *tower = &vae->decoder;
     struct sdw_tensor h = linear_take(dev, vae->post_quant, z, dev->compute);
     h = conv_take(dev, tower->conv_in, h, dev->stream);
-    h = go_through(dev, tower, h);
-    for (int i = 0; i < vae->config.levels; i++) {
-        h = run_layers(dev, &tower->stage[i], h);
-        if (!tower->stage[i].resize)
-            break;
-        /* Only a resnet without a shortcut adds to it; the others round it to the compute type. */
-        bool summed = !tower->stage[i + 1].resnet[0].shortcut;
-        h = sdw_upsample_forward(dev, tower->stage[i].resize, h, 2 * h.h, 2 * h.w,
-                                 summed ? dev->stream : dev->compute);
-    }
+    h = run_layers(dev, &tower->stage[0], go_through(dev, tower, h));
+    for (int i = 1; i < whole_stages(&vae->config); i++)
+        h = run_layers(dev, &tower->stage[i], double_size(vae, i - 1, h, false));
+    return h;
+}
+
+/* From there to [1,..,..,image_channels] f32, for all rows or some. `in` is freed, unless `keep`.
+ */
+static struct sdw_tensor decode_rest(struct sdw_vae *vae, struct sdw_tensor in, bool keep)
+{
+    struct sdw_device *dev = vae->dev;
+    const struct tower *tower = &vae->decoder;
+    struct sdw_tensor h = in;
+    for (int i = whole_stages(&vae->config); i < vae->config.levels; i++, keep = false)
+        h = run_layers(dev, &tower->stage[i], double_size(vae, i - 1, h, keep));
     return finish(dev, tower, h, SDW_F32);
 }
 
@@ -252,6 +276,81 @@ static struct sdw_tensor encode(struct sdw_vae *vae, struct sdw_tensor image)
     return linear_take(dev, vae->quant, h, SDW_F32);
 }
 
+/* ---- decoding in strips ---- */
+
+#define HALO_ROWS    6 /* what a pixel sees of its neighbours, in rows of the split */
+#define BLEND_ROWS   8 /* at least; from one strip to the next */
+#define OVERLAP_ROWS (2 * HALO_ROWS + BLEND_ROWS)
+
+void sdw_vae_strips_set(struct sdw_vae *vae, int rows)
+{
+    assert(rows >= 0);
+    vae->strip_rows = rows > 0 && rows < SDW_VAE_STRIP_ROWS_MIN ? SDW_VAE_STRIP_ROWS_MIN : rows;
+}
+
+int sdw_vae_strip_rows(const struct sdw_vae_config *config, int h)
+{
+    return h << (whole_stages(config) - 1);
+}
+
+/* Blends a strip's rows over those of the strip before it, `shared` of which they have in common,
+ * `halo` at either end of these being too near to an edge to be shown. */
+static void blend(float *image, const float *strip, int rows, int shared, int halo, size_t row)
+{
+    for (int y = 0; y < rows; y++, image += row, strip += row) {
+        float t = shared > 0 ? ((float)(y - halo) + 0.5f) / (float)(shared - 2 * halo) : 1;
+        t = t < 0 ? 0 : t > 1 ? 1 : t;
+        for (size_t x = 0; x < row; x++)
+            image[x] += t * (strip[x] - image[x]);
+    }
+}
+
+/* image from h [1,rows,..,..], the output of the last whole stage, which stays the caller's. */
+static enum sdw_status decode_strips(struct sdw_vae *vae, float *image, const struct sdw_tensor *h,
+                                     struct sdw_error *err)
+{
+    int scale = 1 << (vae->config.levels - whole_stages(&vae->config)); /* pixels a row */
+    int rows = vae->strip_rows, last = h->h - rows;                     /* where the last starts */
+    int steps = (last + rows - OVERLAP_ROWS - 1) / (rows - OVERLAP_ROWS);
+    size_t row = (size_t)h->w * (size_t)scale * (size_t)vae->config.image_channels;
+    float *strip = malloc((size_t)rows * (size_t)scale * row * sizeof *strip);
+    if (!strip)
+        return sdw_fail(err, SDW_MEMORY, "no memory for a strip of %d rows", rows * scale);
+    memset(image, 0, (size_t)h->h * (size_t)scale * row * sizeof *image);
+    enum sdw_status status = SDW_OK;
+    for (int i = 0, end = 0; i <= steps && !status; i++) {
+        int start = (int)((int64_t)last * i / steps);
+        struct sdw_tensor out = decode_rest(vae, sdw_tensor_strip(h, start, rows), true);
+        sdw_download(vae->dev, strip, &out);
+        sdw_tensor_free(vae->dev, &out);
+        status = sdw_sync(vae->dev, err);
+        if (!status)
+            blend(image + (size_t)start * (size_t)scale * row, strip, rows * scale,
+                  (end - start) * scale, HALO_ROWS * scale, row);
+        end = start + rows;
+    }
+    free(strip);
+    return status;
+}
+
+static enum sdw_status decode(struct sdw_vae *vae, float *image, struct sdw_tensor z,
+                              struct sdw_error *err)
+{
+    struct sdw_tensor h = decode_whole(vae, z);
+    bool strips = vae->strip_rows > 0 && vae->strip_rows < h.h &&
+                  whole_stages(&vae->config) < vae->config.levels;
+    enum sdw_status status = SDW_OK;
+    if (strips) {
+        status = decode_strips(vae, image, &h, err);
+        sdw_tensor_free(vae->dev, &h);
+    } else {
+        struct sdw_tensor out = decode_rest(vae, h, false);
+        sdw_download(vae->dev, image, &out);
+        sdw_tensor_free(vae->dev, &out);
+    }
+    return status ? status : sdw_sync(vae->dev, err);
+}
+
 enum sdw_status sdw_vae_decode(struct sdw_vae *vae, float *image, const float *latents, int n,
                                int h, int w, struct sdw_error *err)
 {
@@ -266,14 +365,14 @@ enum sdw_status sdw_vae_decode(struct sdw_vae *vae, float *image, const float *l
     enum sdw_status status = SDW_OK;
     for (int i = 0; i < n && !status; i++) {
         sdw_nhwc_from_nchw(nhwc, latents + (size_t)i * latent_count, 1, channels, h, w);
-        struct sdw_tensor out = decode(vae, sdw_upload_new(vae->dev, nhwc, 1, h, w, channels));
-        sdw_download(vae->dev, image + (size_t)i * image_count, &out);
-        sdw_tensor_free(vae->dev, &out);
-        status = sdw_sync(vae->dev, err);
+        status = decode(vae, image + (size_t)i * image_count,
+                        sdw_upload_new(vae->dev, nhwc, 1, h, w, channels), err);
     }
     free(nhwc);
     return status;
 }
+
+/* ---- encoding ---- */
 
 /* to = the channels from `first` on of one image [h,w,2*channels], as [channels,h,w]. */
 static void split(float *to, const float *moments, int first, int channels, size_t pixels)

@@ -23,6 +23,18 @@ enum sdw_status sdw_vae_open(struct sdw_vae **vae, struct sdw_device *dev,
                              enum sdw_vae_parts parts, struct sdw_error *err);
 void sdw_vae_close(struct sdw_vae *vae); /* NULL is allowed */
 
+/* Decodes in horizontal strips of at most `rows` rows from now on, for big images in little memory;
+ * 0: whole. A row is one of the resolution at which decoding is split: all that comes before it,
+ * the attention over all pixels included, still sees the whole image. Strips overlap by more than
+ * what a pixel can see and are blended; norms over a strip instead of the image are what remains of
+ * a difference. sdw_model_trace_decode chooses a number for the memory there is. */
+void sdw_vae_strips_set(struct sdw_vae *vae, int rows);
+
+#define SDW_VAE_STRIP_ROWS_MIN 32 /* less is taken as this */
+
+/* Rows of an image of h latents at the resolution of the split. */
+int sdw_vae_strip_rows(const struct sdw_vae_config *config, int h);
+
 /* image [n,h*factor,w*factor,image_channels] from latents [n,latent_channels,h,w]. Not clamped. */
 enum sdw_status sdw_vae_decode(struct sdw_vae *vae, float *image, const float *latents, int n,
                                int h, int w, struct sdw_error *err);

@@ -61,11 +61,13 @@ struct sdw_tensor sdw_resnet_forward(struct sdw_device *dev, const struct sdw_re
 }
 
 struct sdw_tensor sdw_upsample_forward(struct sdw_device *dev, const struct sdw_weight *conv,
-                                       struct sdw_tensor in, int h, int w, enum sdw_dtype dtype)
+                                       struct sdw_tensor in, bool keep, int h, int w,
+                                       enum sdw_dtype dtype)
 {
     struct sdw_tensor large = sdw_tensor_new(dev, dev->compute, in.n, h, w, in.c);
     sdw_upsample(dev, &large, &in);
-    sdw_tensor_free(dev, &in);
+    if (!keep)
+        sdw_tensor_free(dev, &in);
     struct sdw_tensor out = sdw_conv_new(dev, conv, &large, dtype);
     sdw_tensor_free(dev, &large);
     return out;

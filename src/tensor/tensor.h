@@ -61,6 +61,17 @@ static inline struct sdw_tensor sdw_tensor_part(const struct sdw_tensor *t, int 
     return part;
 }
 
+/* Rows of pixels first..first+h-1 of a single image, in place. */
+static inline struct sdw_tensor sdw_tensor_strip(const struct sdw_tensor *t, int first, int h)
+{
+    struct sdw_tensor strip = *t; /* n is 1 */
+    size_t row_bytes = sdw_tensor_bytes(t) / (size_t)t->h;
+    if (t->data)
+        strip.data = (char *)t->data + (size_t)first * row_bytes;
+    strip.h = h;
+    return strip;
+}
+
 #define SDW_RANK_MAX 8
 
 struct sdw_array {
