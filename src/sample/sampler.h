@@ -38,7 +38,8 @@ struct sdw_sampler_info {
 
 int sdw_samplers_count(void);
 const struct sdw_sampler_info *sdw_samplers_at(int i);
-/* By name, title or diffusers class, in any case. NULL when there is none. */
+/* By name, title or diffusers class, in any case, with or without the ending "_karras" or " Karras"
+ * of a sampler that takes that schedule. NULL when there is none. */
 const struct sdw_sampler_info *sdw_samplers_find(const char *name);
 /* The row that the model's configuration asks for; NULL when its class is unknown or absent. */
 const struct sdw_sampler_info *sdw_samplers_of_config(const struct sdw_schedule_config *config);

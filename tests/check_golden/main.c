@@ -186,8 +186,8 @@ static const struct {
     const char *name;
     void (*run)(struct golden *g);
 } sections[] = {
-    {"tokenizer", golden_tokenizer}, {"noise", golden_noise}, {"text", golden_text},
-    {"unet", golden_unet},           {"vae", golden_vae},
+    {"tokenizer", golden_tokenizer}, {"noise", golden_noise}, {"sched", golden_sched},
+    {"text", golden_text},           {"unet", golden_unet},   {"vae", golden_vae},
 };
 
 int main(int argc, char **argv)
