@@ -17,6 +17,7 @@
     X(USAGE, "usage", 400, 2)             /* the command line or configuration is wrong */         \
     X(INVALID, "invalid_request", 400, 1) /* a value from outside is not acceptable */             \
     X(UNAUTHORIZED, "unauthorized", 401, 1)                                                        \
+    X(FORBIDDEN, "forbidden", 403, 1)                                                              \
     X(NOT_FOUND, "not_found", 404, 1)                                                              \
     X(METHOD, "method_not_allowed", 405, 1)                                                        \
     X(TOO_LARGE, "too_large", 413, 1) /* over a named maximum */                                   \

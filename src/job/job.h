@@ -1,0 +1,158 @@
+/* job.h: from an accepted request to its image: the queue, the worker thread, the log of events.
+ *
+ * `struct sdw_jobs` owns every job; a `struct sdw_job *` that a call hands out is a reference,
+ * which the caller gives back with sdw_job_release, and which stays readable for as long as it is
+ * held, even after the job was retired. All calls may come from any thread.
+ *
+ * States: queued, then running, then one of completed, failed, cancelled; a queued job may be
+ * cancelled at once. Every change passes through the event log (events.c), which wakes the readers;
+ * what must outlive the process hooks in there and at submit.
+ *
+ * Life: open, start (once the model is loaded; jobs wait until then), stop, close. */
+#ifndef SDW_JOB_JOB_H
+#define SDW_JOB_JOB_H
+
+#include "pipeline/params.h"
+#include "pipeline/progress.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SDW_JOB_ID_MAX          41             /* "job_", 36 characters of a UUID, NUL */
+#define SDW_JOBS_QUEUE_MAX      100            /* jobs that may wait */
+#define SDW_JOBS_KEPT_MAX       1000           /* ended jobs that can still be read */
+#define SDW_JOBS_KEPT_BYTES_MAX (256ull << 20) /* of their images and events */
+
+enum sdw_job_state {
+    SDW_JOB_QUEUED,
+    SDW_JOB_RUNNING,
+    SDW_JOB_COMPLETED,
+    SDW_JOB_FAILED,
+    SDW_JOB_CANCELLED,
+    SDW_JOB_STATE_COUNT
+};
+
+const char *sdw_job_state_name(enum sdw_job_state state); /* "queued" */
+
+struct sdw_jobs_options {
+    int queue_max;         /* 0: SDW_JOBS_QUEUE_MAX */
+    int kept_max;          /* 0: SDW_JOBS_KEPT_MAX */
+    size_t kept_bytes_max; /* 0: SDW_JOBS_KEPT_BYTES_MAX; the newest ended job is always kept */
+    /* Called, from the worker thread, with true when a job begins and false when none is left;
+     * NULL: nobody looks. */
+    void (*busy)(void *context, bool busy);
+    void *context;
+};
+
+struct sdw_jobs;
+struct sdw_job;
+
+enum sdw_status sdw_jobs_open(struct sdw_jobs **jobs, const struct sdw_jobs_options *options,
+                              struct sdw_error *err);
+
+/* From now on jobs are run, one after the other, on a thread of their own. */
+enum sdw_status sdw_jobs_start(struct sdw_jobs *jobs, const struct sdw_runner *runner,
+                               struct sdw_error *err);
+
+/* Takes no more jobs, gives every job that has not ended its terminal event at once, and tells the
+ * running generation to end at its next step. Waits at most timeout_s for it and says whether it
+ * has ended: if not, the process may exit, but sdw_jobs_close would wait. */
+bool sdw_jobs_stop(struct sdw_jobs *jobs, double timeout_s);
+
+/* Stops, waits for the generation, and frees. No reference may be held any more. NULL is allowed.
+ */
+void sdw_jobs_close(struct sdw_jobs *jobs);
+
+/* Takes *params over (it is empty afterwards) when it succeeds; steps, width, height and seed must
+ * be filled in (sdw_params_complete). The job carries the keys of *warnings that were not known
+ * (NULL: none). SDW_BUSY when the queue is full, SDW_UNAVAILABLE after stop. */
+enum sdw_status sdw_jobs_submit(struct sdw_jobs *jobs, char id[SDW_JOB_ID_MAX],
+                                struct sdw_params *params, const struct sdw_faults *warnings,
+                                struct sdw_error *err);
+
+/* A reference, or NULL when there is no such job. */
+struct sdw_job *sdw_jobs_find(struct sdw_jobs *jobs, const char *id);
+void sdw_job_release(struct sdw_job *job); /* NULL is allowed */
+
+/* References to at most `count` jobs, newest first, after skipping `skip`; returns how many. */
+int sdw_jobs_list(struct sdw_jobs *jobs, struct sdw_job **list, int skip, int count, int *total);
+
+/* Ends a queued job at once and a running one at its next step. SDW_NOT_FOUND when it is unknown or
+ * has ended. */
+enum sdw_status sdw_jobs_cancel(struct sdw_jobs *jobs, const char *id, struct sdw_error *err);
+
+struct sdw_job_status {
+    char id[SDW_JOB_ID_MAX];
+    enum sdw_job_state state;
+    int position;    /* 1: next to run; 0: not queued */
+    int step, total; /* steps done, steps in all */
+    double eta_s;    /* seconds until it ends; negative when not known or over */
+    int64_t created_ms, started_ms, ended_ms; /* since 1970; 0: not yet */
+    double elapsed_s;                         /* of running, so far */
+    double text_s, unet_s, vae_s, png_s;      /* stages of a completed job */
+    int width, height;                        /* of the image, once there is one */
+    char error[SDW_ERROR_MAX];
+};
+
+void sdw_job_status(struct sdw_job *job, struct sdw_job_status *status);
+const struct sdw_params *sdw_job_params(const struct sdw_job *job); /* never changes */
+int sdw_job_warnings(const struct sdw_job *job);
+const char *sdw_job_warning(const struct sdw_job *job, int i); /* the key that was not known */
+
+/* The PNG of a completed job, valid while the reference is held; NULL before. */
+const void *sdw_job_image(struct sdw_job *job, size_t *length);
+
+enum sdw_job_event_kind {
+    SDW_JOB_EVENT_PROGRESS,
+    SDW_JOB_EVENT_COMPLETE,
+    SDW_JOB_EVENT_ERROR,
+    SDW_JOB_EVENT_CANCELLED, /* the last one, as are complete and error; it has no members */
+};
+
+/* One event, valid while the job's reference is held. Its id is its index + 1. */
+struct sdw_job_event {
+    enum sdw_job_event_kind kind;
+    size_t length;
+    const char *members; /* JSON members without the braces: "\"step\":1,\"total\":20,..." */
+};
+
+/* A reader that waits. Both are called with the jobs locked: they may only note or post something.
+ */
+struct sdw_job_watcher {
+    void (*sleep)(void *context); /* nothing there yet; `wake` will follow, unless detached */
+    void (*wake)(void *context);  /* once for every sleep, from any thread */
+    void *context;
+    bool asleep; /* the rest is the log's own */
+    struct sdw_job_watcher *next, **place;
+};
+
+void sdw_job_watch(struct sdw_job *job, struct sdw_job_watcher *watcher);
+void sdw_job_unwatch(struct sdw_job *job, struct sdw_job_watcher *watcher);
+
+/* Event `index` (from 0). False when there is none yet: then, unless `watcher` is NULL, it was put
+ * to sleep. Ends with a terminal event: do not ask for more. */
+bool sdw_job_event(struct sdw_job *job, int index, struct sdw_job_event *event,
+                   struct sdw_job_watcher *watcher);
+
+/* Events so far; *ended: no more will come. */
+int sdw_job_event_count(struct sdw_job *job, bool *ended);
+
+/* Wakes a sleeping watcher out of turn (a keep-alive, a stop). */
+void sdw_job_nudge(struct sdw_job *job, struct sdw_job_watcher *watcher);
+
+struct sdw_jobs_counts {
+    int queued, running; /* now */
+    int queue_max;
+    uint64_t ended[SDW_JOB_STATE_COUNT]; /* since the start, by state */
+    uint64_t submitted, refused;         /* refused: the queue was full */
+    uint64_t steps, images;
+    double steps_s, text_s, vae_s, png_s; /* sums over completed jobs */
+    double wait_s; /* until a place in the queue is free, as measured on this machine; negative
+                      when not known */
+    size_t kept_bytes;
+};
+
+void sdw_jobs_count(struct sdw_jobs *jobs, struct sdw_jobs_counts *counts);
+
+#endif

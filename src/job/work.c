@@ -1,0 +1,103 @@
+/* work.c: the thread that runs the jobs, oldest first. The lock is never held during a generation.
+ */
+#include "job/internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+static void on_step(void *context, int step, int total)
+{
+    struct sdw_job *job = context;
+    pthread_mutex_lock(&job->jobs->lock);
+    sdw_job_append_progress(job, step, total);
+    pthread_mutex_unlock(&job->jobs->lock);
+}
+
+static struct sdw_job *next_queued(struct sdw_jobs *jobs)
+{
+    struct sdw_job *job = jobs->oldest;
+    while (job && job->state != SDW_JOB_QUEUED)
+        job = job->newer;
+    return job;
+}
+
+static void tell_busy(struct sdw_jobs *jobs, bool busy)
+{
+    if (jobs->options.busy) {
+        pthread_mutex_unlock(&jobs->lock);
+        jobs->options.busy(jobs->options.context, busy);
+        pthread_mutex_lock(&jobs->lock);
+    }
+}
+
+static void finish(struct sdw_job *job, enum sdw_status status, const struct sdw_error *err)
+{
+    /* A cancellation that was acknowledged counts, even when the last step was done already. */
+    if (atomic_load(&job->cancel))
+        sdw_job_end(job, SDW_JOB_CANCELLED, NULL);
+    else if (status)
+        sdw_job_end(job, SDW_JOB_FAILED, err->message);
+    else {
+        sdw_job_end(job, SDW_JOB_COMPLETED, NULL);
+        sdw_jobs_measure(job->jobs, job);
+    }
+}
+
+static void run(struct sdw_jobs *jobs, struct sdw_job *job)
+{
+    struct sdw_error err = {0};
+    struct sdw_result result = {0};
+    struct sdw_progress progress = {.step = on_step, .context = job, .cancel = &job->cancel};
+    sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
+
+    job->references++;
+    job->state = SDW_JOB_RUNNING;
+    job->started_ms = sdw_clock_unix_ms();
+    job->started_s = job->stepped_s = sdw_clock_seconds();
+    jobs->running = job;
+    jobs->counts.queued--;
+    jobs->counts.running++;
+    pthread_mutex_unlock(&jobs->lock);
+
+    sdw_log_info("job %s: running, %d steps, %dx%d, seed %llu", job->id, job->params.steps,
+                 job->params.width, job->params.height, (unsigned long long)job->params.seed);
+    enum sdw_status status =
+        jobs->runner.run(jobs->runner.context, &job->params, &progress, &result, &err);
+
+    pthread_mutex_lock(&jobs->lock);
+    jobs->running = NULL;
+    if (job->state == SDW_JOB_RUNNING) { /* else a stop has ended it */
+        job->result = result;
+        if (status)
+            sdw_text_free(&job->result.png);
+        finish(job, status, &err);
+        sdw_log_info("job %s: %s after %.2f s%s%s", job->id, sdw_job_state_name(job->state),
+                     job->ended_s - job->started_s, job->error[0] ? ": " : "", job->error);
+    } else {
+        sdw_text_free(&result.png);
+    }
+    sdw_job_unreference(job);
+}
+
+void *sdw_jobs_work(void *context)
+{
+    struct sdw_jobs *jobs = context;
+    bool busy = false;
+    pthread_mutex_lock(&jobs->lock);
+    while (!jobs->stopping) {
+        struct sdw_job *job = next_queued(jobs);
+        if (busy != (job != NULL)) {
+            busy = !busy;
+            tell_busy(jobs, busy); /* without the lock: look again */
+            continue;
+        }
+        if (job)
+            run(jobs, job);
+        else
+            pthread_cond_wait(&jobs->changed, &jobs->lock);
+    }
+    jobs->worker_gone = true;
+    pthread_cond_broadcast(&jobs->changed);
+    pthread_mutex_unlock(&jobs->lock);
+    return NULL;
+}
