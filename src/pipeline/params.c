@@ -11,6 +11,8 @@
 
 #define AT(field) offsetof(struct sdw_params, field)
 
+#define BIG_INTEGER_DIGITS 19 /* the first number that jansson refuses has that many */
+
 /* clang-format off */
 const struct sdw_param_row sdw_param_rows[] = {
     {"prompt", SDW_PARAM_TEXT, AT(prompt), 0, 1, SDW_PARAMS_TEXT_MAX, true, NULL, "what to draw"},
@@ -30,6 +32,20 @@ const int sdw_param_count = sizeof sdw_param_rows / sizeof sdw_param_rows[0];
 
 /* Keys that orchestrators send and that mean nothing here. */
 static const char *const accepted_keys[] = {"hive_id", "model", "worker_id", "operation"};
+
+/* Keys that would change the picture and that this worker does not know: drawing without them would
+ * be another picture than the one that was asked for. */
+static const char *const refused_keys[] = {"init_image", "input_image", "image",
+                                           "mask_image", "mask",        "schedule"};
+
+static bool is_among(const char *key, const char *const *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(key, keys[i]) == 0)
+            return true;
+    return false;
+}
+#define IS_AMONG(key, keys) is_among(key, keys, sizeof keys / sizeof keys[0])
 
 void sdw_params_free(struct sdw_params *params)
 {
@@ -123,14 +139,16 @@ static bool parse_seed(const char *text, uint64_t *seed, bool *drawn)
     return errno == 0;
 }
 
-static void set_seed(struct sdw_params *params, const char *text, struct sdw_faults *faults)
+/* `text` holds the number, `value` is it as JSON. */
+static void set_seed(struct sdw_params *params, const char *text, const char *value,
+                     struct sdw_faults *faults)
 {
     bool drawn;
     if (!parse_seed(text, &params->seed, &drawn))
         note(
-            faults, "seed", "range(0..=18446744073709551615)", text,
+            faults, "seed", "range(0..=18446744073709551615)", value,
             "seed must be a whole number from 0 to 18446744073709551615, or -1 to draw one, got %.60s",
-            text);
+            value);
     else
         params->seed_given = !drawn;
 }
@@ -144,11 +162,34 @@ static void note_type(struct sdw_faults *faults, const struct sdw_param_row *row
          value);
 }
 
+/* A whole number of so many digits that jansson would refuse the body; see quote_big_integers. */
+static bool is_quoted_integer(const json_t *value)
+{
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    size_t sign = *text == '-', digits = strspn(text + sign, "0123456789");
+    return digits >= BIG_INTEGER_DIGITS && !text[sign + digits];
+}
+
+static void set_number_from_json(struct sdw_params *params, const struct sdw_param_row *row,
+                                 const json_t *value, const char *shown, struct sdw_faults *faults)
+{
+    bool big = is_quoted_integer(value);
+    if (!big && !json_is_number(value))
+        note_type(faults, row, row->kind == SDW_PARAM_REAL ? "number" : "whole number", shown);
+    else if (big)
+        set_number(params, row, strtod(json_string_value(value), NULL), json_string_value(value),
+                   faults);
+    else
+        set_number(params, row, json_number_value(value), shown, faults);
+}
+
 static void set_from_json(struct sdw_params *params, const struct sdw_param_row *row,
                           const json_t *value, struct sdw_faults *faults)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII |
+                                       JSON_REAL_PRECISION(15));
     const char *shown = text ? text : "";
+    char whole[32];
     switch (row->kind) {
     case SDW_PARAM_TEXT:
         if (json_is_string(value))
@@ -157,11 +198,16 @@ static void set_from_json(struct sdw_params *params, const struct sdw_param_row 
             note_type(faults, row, "string", shown);
         break;
     case SDW_PARAM_SEED:
-        if (json_is_integer(value) ||
-            json_is_string(value)) /* a string: quoted by quote_big_seed */
-            set_seed(params, json_is_string(value) ? json_string_value(value) : shown, faults);
+        if (is_quoted_integer(value))
+            set_seed(params, json_string_value(value), json_string_value(value), faults);
+        else if (json_is_real(value) && fabs(json_real_value(value)) < 0x1p53 &&
+                 json_real_value(value) == floor(json_real_value(value))) {
+            snprintf(whole, sizeof whole, "%.0f", json_real_value(value));
+            set_seed(params, whole, shown, faults);
+        } else if (json_is_number(value))
+            set_seed(params, shown, shown, faults);
         else
-            note_type(faults, row, "number", shown);
+            note_type(faults, row, "whole number", shown);
         break;
     case SDW_PARAM_FLAG:
         if (json_is_boolean(value))
@@ -169,42 +215,46 @@ static void set_from_json(struct sdw_params *params, const struct sdw_param_row 
         else
             note_type(faults, row, "boolean", shown);
         break;
-    default:
-        if (json_is_number(value))
-            set_number(params, row, json_number_value(value), shown, faults);
-        else
-            note_type(faults, row, "number", shown);
+    default: set_number_from_json(params, row, value, shown, faults);
     }
     free(text);
 }
 
-/* jansson's integers have 63 bits and a sign, a seed has 64 bits: a bare "seed" of more digits is
- * put in quotes. Returns a copy of the body, or NULL when there is no memory. */
-static char *quote_big_seed(const char *json, size_t length, size_t *quoted_length)
+/* jansson's integers have 63 bits and a sign, a seed has 64 bits, and a body with a larger number
+ * is no JSON to it: whole numbers of many digits are put in quotes, wherever they stand outside of
+ * strings. Returns a copy of the body, or NULL when there is no memory. */
+static char *quote_big_integers(const char *json, size_t length, size_t *quoted_length)
 {
-    char *copy = malloc(length + 3);
+    char *copy = malloc(length + length / BIG_INTEGER_DIGITS * 2 + 1), *to = copy;
+    bool inside = false; /* a string */
     if (!copy)
         return NULL;
-    memcpy(copy, json, length);
-    copy[length] = 0;
-    *quoted_length = length;
-    static const char key[] = "\"seed\"";
-    char *at = memmem(copy, length, key, sizeof key - 1);
-    if (!at)
-        return copy;
-    at += sizeof key - 1;
-    at += strspn(at, " \t\r\n");
-    if (*at != ':')
-        return copy;
-    at++;
-    at += strspn(at, " \t\r\n");
-    size_t digits = strspn(at, "0123456789");
-    if (digits < 19 || at[digits] == '.' || at[digits] == 'e' || at[digits] == 'E')
-        return copy;
-    memmove(at + digits + 2, at + digits, length - (size_t)(at + digits - copy) + 1);
-    memmove(at + 1, at, digits);
-    at[0] = at[digits + 1] = '"';
-    *quoted_length = length + 2;
+    for (size_t i = 0; i < length;) {
+        size_t end = i + (json[i] == '-');
+        while (end < length && json[end] >= '0' && json[end] <= '9')
+            end++;
+        size_t digits = end - i - (json[i] == '-');
+        bool whole = end == length || !strchr(".eE", json[end]) || !json[end];
+        if (inside || digits == 0) {
+            if (inside && json[i] == '\\' && i + 1 < length)
+                *to++ = json[i++];
+            else if (json[i] == '"')
+                inside = !inside;
+            *to++ = json[i++];
+            continue;
+        }
+        bool quote = digits >= BIG_INTEGER_DIGITS && whole;
+        if (quote)
+            *to++ = '"';
+        to = (char *)memcpy(to, json + i, end - i) + (end - i);
+        if (quote)
+            *to++ = '"';
+        i = end;
+        if (!whole) /* the rest of a real number: its digits are no integer */
+            while (i < length && json[i] && strchr("0123456789.eE+-", json[i]))
+                *to++ = json[i++];
+    }
+    *quoted_length = (size_t)(to - copy);
     return copy;
 }
 
@@ -233,17 +283,21 @@ static void read_members(struct sdw_params *params, const json_t *body, struct s
             set_from_json(params, row, value, faults);
             continue;
         }
-        bool accepted = false;
-        for (size_t i = 0; i < sizeof accepted_keys / sizeof accepted_keys[0]; i++)
-            accepted = accepted || strcmp(key, accepted_keys[i]) == 0;
-        if (!accepted && faults->unknown < SDW_PARAMS_UNKNOWN_MAX)
+        if (IS_AMONG(key, refused_keys))
+            note(faults, key, "unsupported", "", "%s is not supported by this worker", key);
+        else if (!IS_AMONG(key, accepted_keys) && faults->unknown < SDW_PARAMS_UNKNOWN_MAX)
             snprintf(faults->unknown_key[faults->unknown++], sizeof faults->unknown_key[0], "%s",
                      key);
     }
     const json_t *operation = json_object_get(body, "operation");
-    if (json_is_string(operation) && strcmp(json_string_value(operation), "image_generation") != 0)
-        note(faults, "operation", "one_of(image_generation)", "",
-             "operation %.60s is not known to this worker", json_string_value(operation));
+    if (!operation || json_is_null(operation) ||
+        (json_is_string(operation) &&
+         strcmp(json_string_value(operation), "image_generation") == 0))
+        return;
+    char *shown = json_dumps(operation, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
+    note(faults, "operation", "one_of(image_generation)", shown ? shown : "",
+         "operation must be \"image_generation\", got %.60s", shown ? shown : "");
+    free(shown);
 }
 
 static enum sdw_status first_fault(const struct sdw_faults *faults, struct sdw_error *err)
@@ -282,9 +336,9 @@ enum sdw_status sdw_params_check(const struct sdw_params *params,
     check_multiple(params->height, "height", defaults->multiple, faults);
     if (params->sampler && defaults->sampler_known && !defaults->sampler_known(params->sampler)) {
         json_t *name = json_string(params->sampler);
-        char *shown = json_dumps(name, JSON_ENCODE_ANY);
+        char *shown = json_dumps(name, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
         note(faults, "sampler", "one_of(GET /v1/samplers)", shown ? shown : "",
-             "sampler %.60s is unknown; GET /v1/samplers lists them", params->sampler);
+             "sampler %.60s is unknown; GET /v1/samplers lists them", shown ? shown : "");
         free(shown);
         json_decref(name);
     }
@@ -298,7 +352,7 @@ enum sdw_status sdw_params_parse(struct sdw_params *params, const char *json, si
     *params = (struct sdw_params){0};
     faults->count = faults->unknown = 0;
     size_t quoted_length;
-    char *quoted = quote_big_seed(json, length, &quoted_length);
+    char *quoted = quote_big_integers(json, length, &quoted_length);
     if (!quoted)
         return sdw_fail(err, SDW_MEMORY, "no memory for a body of %zu bytes", length);
     json_error_t fault;
@@ -327,7 +381,7 @@ bool sdw_params_set(struct sdw_params *params, const char *name, const char *val
     char *end;
     switch (row->kind) {
     case SDW_PARAM_TEXT: set_text(params, row, value, strlen(value), faults); break;
-    case SDW_PARAM_SEED: set_seed(params, value, faults); break;
+    case SDW_PARAM_SEED: set_seed(params, value, value, faults); break;
     case SDW_PARAM_FLAG: *(bool *)field_of(params, row->offset) = strcmp(value, "true") == 0; break;
     default: {
         double number = strtod(value, &end);
