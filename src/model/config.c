@@ -304,6 +304,12 @@ static enum sdw_status check_fit(struct sdw_model_config *config, struct sdw_err
     int latent = config->vae.latent_channels, context = 0;
     for (int i = 0; i < config->texts; i++)
         context += config->text[i].width;
+    if (config->text[config->texts - 1].positions != config->text[0].positions)
+        return sdw_fail(err, SDW_MODEL,
+                        "%s: the text encoders take %d and %d tokens, but the unet reads them side "
+                        "by side",
+                        config->folder, config->text[0].positions,
+                        config->text[config->texts - 1].positions);
     if (context != unet->context_width)
         return sdw_fail(err, SDW_MODEL,
                         "%s: the text encoders give %d channels, the unet's cross_attention_dim is "

@@ -197,6 +197,7 @@ enum sdw_status sdw_generate(float **pixels, struct sdw_engine *engine,
     struct run run = {.engine = engine, .params = params, .options = options, .progress = progress};
     double start = sdw_clock_seconds(), encoded = start, denoised = start;
     *pixels = NULL;
+    engine->dev->cancel = progress ? progress->cancel : NULL; /* also inside of a step */
     enum sdw_status status = prepare(&run, err);
     if (!status)
         status = condition(&run, err);
@@ -208,6 +209,7 @@ enum sdw_status sdw_generate(float **pixels, struct sdw_engine *engine,
     run.context = NULL;
     if (!status)
         status = decode(&run, pixels, err);
+    engine->dev->cancel = NULL;
     result->text_s = encoded - start;
     result->unet_s = denoised - encoded;
     result->vae_s = sdw_clock_seconds() - denoised;

@@ -8,6 +8,8 @@
 #include "tensor/ops.h"
 #include "tensor/scratch.h"
 
+#include <stdatomic.h>
+
 struct sdw_profile;
 
 struct sdw_device {
@@ -20,6 +22,8 @@ struct sdw_device {
     struct sdw_scratch scratch;
     struct sdw_error failure;    /* status SDW_OK until something failed */
     struct sdw_profile *profile; /* NULL, or where the time of every operator goes (profile.h) */
+    const atomic_bool *cancel;   /* NULL, or a flag that another thread may set: the next operator
+                                    then fails the device with SDW_CANCELLED */
 };
 
 struct sdw_device_options {

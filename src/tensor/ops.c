@@ -20,10 +20,19 @@ static bool is_float(const struct sdw_device *dev, const struct sdw_tensor *t)
     return t->dtype == dev->compute || t->dtype == dev->stream || t->dtype == SDW_F32;
 }
 
+/* A forward pass takes seconds on a CPU, an operator a fraction of one: this is where a job can be
+ * stopped in time. */
+static bool stopped(struct sdw_device *dev)
+{
+    if (!dev->failure.status && dev->cancel && atomic_load(dev->cancel))
+        sdw_device_fail(dev, SDW_CANCELLED, "cancelled");
+    return dev->failure.status != SDW_OK;
+}
+
 /* Runs `call` when the device is well, timed under the formatted name when it is being profiled. */
 #define RUN(dev, operations, call, ...)                                                            \
     do {                                                                                           \
-        if ((dev)->failure.status)                                                                 \
+        if (stopped(dev))                                                                          \
             return;                                                                                \
         if (!(dev)->profile) {                                                                     \
             (dev)->ops->call;                                                                      \

@@ -162,6 +162,7 @@ static void names_what_is_wrong(void **state)
     assert_refused("sd15", files[4], "hidden_act", "\"relu\"", "relu");
     assert_refused("sd15", files[4], "num_hidden_layers", "65", "num_hidden_layers is 65");
     assert_refused("sd15", files[0], "unet", "null", "StableDiffusionPipeline");
+    assert_refused("sdxl", files[5], "max_position_embeddings", "5", "77 and 5 tokens");
     assert_refused("sdxl", files[2], "projection_class_embeddings_input_dim", "2817", "2817");
 }
 

@@ -3,6 +3,7 @@
 #include "backend/trace/trace.h"
 #include "base/clock.h"
 #include "model/trace.h"
+#include "model/unet.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -105,6 +106,42 @@ static void reports_what_to_reserve(void **state)
     assert_true(report.scratch_bytes < (size_t)800 << 20); /* our aim: a run in 2.5 GB */
 }
 
+/* A flag stops a forward pass between two operators, whatever it was doing. */
+static void stops_when_cancelled(void **state)
+{
+    (void)state;
+    struct sdw_model_config *config = malloc(sizeof *config);
+    struct sdw_error err = {0};
+    struct sdw_device *dev = NULL;
+    struct sdw_device_options options = {.dtype = SDW_F32};
+    struct sdw_unet *unet = NULL;
+    struct sdw_unet_context *context = NULL;
+    float *zeros = calloc(77 * 768, sizeof *zeros);
+    struct sdw_unet_conditions conditions = {.n = 1, .tokens = 77, .hidden = zeros};
+    atomic_bool cancel = true;
+    assert_int_equal(sdw_model_config_read(config, "tests/model/geometry/sd15", &err), SDW_OK);
+    assert_int_equal(sdw_backend_trace.open(&dev, &options, &err), SDW_OK);
+    assert_int_equal(sdw_unet_open(&unet, dev, NULL, &config->unet, &err), SDW_OK);
+    dev->cancel = &cancel;
+    assert_int_equal(sdw_unet_context_new(&context, unet, &conditions, &err), SDW_CANCELLED);
+    assert_int_equal(dev->scratch.count, 0);
+    cancel = false;
+    assert_int_equal(sdw_unet_context_new(&context, unet, &conditions, &err), SDW_OK);
+    int live = dev->scratch.count;
+    cancel = true;
+    assert_int_equal(sdw_unet_forward(unet, zeros, zeros, zeros, 8, 8, context, &err),
+                     SDW_CANCELLED);
+    assert_int_equal(dev->scratch.count, live);
+    cancel = false;
+    assert_int_equal(sdw_unet_forward(unet, zeros, zeros, zeros, 8, 8, context, &err), SDW_OK);
+    sdw_unet_context_free(context);
+    assert_int_equal(dev->scratch.count, 0);
+    sdw_unet_close(unet);
+    sdw_device_close(dev);
+    free(zeros);
+    free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +150,7 @@ int main(void)
         cmocka_unit_test(sdxl_has_its_known_size),
         cmocka_unit_test(any_size_and_batch),
         cmocka_unit_test(reports_what_to_reserve),
+        cmocka_unit_test(stops_when_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
