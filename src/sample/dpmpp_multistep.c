@@ -7,31 +7,20 @@
 
 #define HISTORY 3 /* slots 0..2: x0 or noise of the last evaluations, a ring */
 
-/* alpha, sigma and lambda at one evaluation. */
-struct point {
-    double alpha, sigma, lambda;
-};
-
-static struct point point_at(const struct sdw_sampler *s, int i)
-{
-    double ratio = s->sigma[i];
-    return (struct point){sdw_alpha_of(ratio), sdw_sigma_of(ratio), -log(ratio)};
-}
-
 /* x' = keep x + first D0 + second D1 + third D2 + fresh noise, D the divided differences. */
 struct update {
     double keep, first, second, third, fresh;
 };
 
 /* phi is the integral that multiplies D0; the next two orders follow from it. */
-static struct update deterministic(const struct sdw_sampler *s, struct point to, struct point from,
-                                   int order, bool plus)
+static struct update deterministic(const struct sdw_sampler *s, struct sdw_point to,
+                                   struct sdw_point from, int order, bool plus)
 {
     double h = to.lambda - from.lambda;
     bool midpoint = s->config.solver_type == SDW_SOLVER_MIDPOINT && order == 2;
     if (plus) {
         double phi = expm1(-h); /* -1 at the very end, where h is infinite */
-        double slope = isinf(h) ? 1 : phi / h + 1, curve = isinf(h) ? 0 : (phi + h) / (h * h) - 0.5;
+        double slope = phi / h + 1, curve = (phi + h) / (h * h) - 0.5;
         return (struct update){to.sigma / from.sigma, -to.alpha * phi,
                                to.alpha * (midpoint ? -0.5 * phi : slope), -to.alpha * curve, 0};
     }
@@ -41,14 +30,14 @@ static struct update deterministic(const struct sdw_sampler *s, struct point to,
                            -to.sigma * ((phi - h) / (h * h) - 0.5), 0};
 }
 
-static struct update stochastic(const struct sdw_sampler *s, struct point to, struct point from,
-                                int order, bool plus)
+static struct update stochastic(const struct sdw_sampler *s, struct sdw_point to,
+                                struct sdw_point from, int order, bool plus)
 {
     double h = to.lambda - from.lambda;
     bool midpoint = s->config.solver_type == SDW_SOLVER_MIDPOINT && order == 2;
     if (plus) {
         double phi = -expm1(-2 * h);
-        double slope = isinf(h) ? 1 : 1 - phi / (2 * h);
+        double slope = 1 - phi / (2 * h);
         return (struct update){to.sigma / from.sigma * exp(-h), to.alpha * phi,
                                to.alpha * (midpoint ? 0.5 * phi : slope), 0, to.sigma * sqrt(phi)};
     }
@@ -81,14 +70,14 @@ static void expand(const struct sdw_sampler *s, int i, int order, double h, stru
     weight[0] = u.first, weight[1] = weight[2] = 0;
     if (order < 2)
         return;
-    double here = point_at(s, i).lambda, before = point_at(s, i - 1).lambda;
+    double here = sdw_point_at(s, i).lambda, before = sdw_point_at(s, i - 1).lambda;
     double r0 = (here - before) / h;
     if (order == 2) { /* D1 = (m0 - m1) / r0 */
         weight[0] += u.second / r0;
         weight[1] = -u.second / r0;
         return;
     }
-    double r1 = (before - point_at(s, i - 2).lambda) / h;
+    double r1 = (before - sdw_point_at(s, i - 2).lambda) / h;
     /* a = (m0 - m1) / r0, b = (m1 - m2) / r1;
      * D1 = a + r0 / (r0 + r1) (a - b), D2 = (a - b) / (r0 + r1) */
     double bend = (u.second * r0 + u.third) / (r0 + r1);
@@ -122,7 +111,7 @@ void sdw_dpmpp_multistep_step(struct sdw_sampler *s, int i, float *x, const floa
         algorithm == SDW_ALGORITHM_DPMSOLVER_PP || algorithm == SDW_ALGORITHM_SDE_DPMSOLVER_PP;
     bool sde =
         algorithm == SDW_ALGORITHM_SDE_DPMSOLVER || algorithm == SDW_ALGORITHM_SDE_DPMSOLVER_PP;
-    struct point from = point_at(s, i), to = point_at(s, i + 1);
+    struct sdw_point from = sdw_point_at(s, i), to = sdw_point_at(s, i + 1);
     struct sdw_mix mix =
         (plus ? sdw_mix_x0 : sdw_mix_epsilon)(s->config.prediction_type, from.alpha, from.sigma);
     sdw_combine(s->slot[i % HISTORY], s->count, (struct sdw_term[]){{mix.x, x}, {mix.out, out}}, 2);

@@ -114,6 +114,12 @@ static inline double sdw_sigma_of(double ratio)
     return isinf(ratio) ? 1 : ratio / sqrt(1 + ratio * ratio);
 }
 
+/* Evaluation i in the preserving space; lambda = log(alpha / sigma). */
+struct sdw_point {
+    double alpha, sigma, lambda;
+};
+struct sdw_point sdw_point_at(const struct sdw_sampler *s, int i);
+
 /* Clamped to +-clip_sample_range where the configuration asks for it. */
 void sdw_clip(const struct sdw_sampler *s, float *x0);
 

@@ -45,6 +45,12 @@ struct sdw_mix sdw_mix_slope(enum sdw_prediction prediction, double sigma)
     return (struct sdw_mix){(1 - x0.x * alpha) / sigma, -x0.out / sigma};
 }
 
+struct sdw_point sdw_point_at(const struct sdw_sampler *s, int i)
+{
+    double ratio = s->sigma[i];
+    return (struct sdw_point){sdw_alpha_of(ratio), sdw_sigma_of(ratio), -log(ratio)};
+}
+
 void sdw_clip(const struct sdw_sampler *s, float *x0)
 {
     float range = (float)s->config.clip_sample_range;

@@ -168,7 +168,7 @@ void sdw_sigmas_fill(const struct sdw_sampler *s, enum sdw_sigma_style style, do
         sigma[i] = sigma_between(s, timestep[i]);
     }
     sigma[steps] = dpm && config->final_sigmas_type == SDW_FINAL_SIGMA_MIN ? sigma_at(s, 0) : 0;
-    if (!config->use_karras_sigmas && !config->use_lu_lambdas)
+    if (!config->use_karras_sigmas && !(dpm && config->use_lu_lambdas))
         return;
     double first = dpm ? sigma_at(s, last_timestep) : sigma[0];
     double last = dpm ? sigma_at(s, 0) : sigma[steps - 1];
