@@ -406,7 +406,7 @@ void sdw_params_complete(struct sdw_params *params, const struct sdw_params_defa
         params->guidance_scale = defaults->guidance_scale;
     if (!params->sampler && defaults->sampler)
         params->sampler = strdup(defaults->sampler);
-    if (!params->seed_given)
-        params->seed = (uint64_t)randombytes_random() << 32 | randombytes_random();
+    if (!params->seed_given) /* 32 bits: any program can read them, and the noise uses no more */
+        params->seed = randombytes_random();
     params->guidance_given = params->seed_given = true;
 }
