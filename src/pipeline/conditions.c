@@ -33,10 +33,15 @@ static enum sdw_status encode(struct sdw_conditions *c, struct sdw_engine *engin
         sdw_tokenizer_encode(engine->tokenizer[i], prompt, strlen(prompt), &words, err);
     if (status)
         return status;
+    if (config->hidden_skip + c->clip_skip > text->layers) {
+        free(words.id);
+        return sdw_fail(err, SDW_INVALID, "clip_skip must be at most %d for this model, got %d",
+                        text->layers - config->hidden_skip, c->clip_skip);
+    }
     int32_t *ids = malloc((size_t)tokens * sizeof *ids);
     float *hidden = malloc((size_t)tokens * (size_t)text->width * sizeof *hidden);
     if (ids && hidden) {
-        struct sdw_clip_text_layer layer = {config->hidden_skip, config->hidden_norm};
+        struct sdw_clip_text_layer layer = {config->hidden_skip + clip_skip, config->hidden_norm};
         float *pooled = c->pooled && i == config->texts - 1
                             ? c->pooled + (size_t)row * (size_t)config->unet.pooled_width
                             : NULL;
@@ -96,6 +101,7 @@ enum sdw_status sdw_conditions_make(struct sdw_conditions *conditions, struct sd
     struct sdw_conditions *c = conditions;
     bool guided = sdw_guidance_runs(params->guidance_scale) && unet->time_cond_width == 0;
     c->rows = guided ? 2 : 1;
+    c->clip_skip = params->clip_skip;
     c->tokens = options->embeds ? options->embeds_tokens : engine->config.text[0].positions;
     if (!allocate(c, unet))
         return no_memory(err);
@@ -109,6 +115,8 @@ enum sdw_status sdw_conditions_make(struct sdw_conditions *conditions, struct sd
                rows * (size_t)c->tokens * (size_t)unet->context_width * sizeof(float));
         if (c->pooled)
             memcpy(c->pooled, options->pooled, rows * (size_t)unet->pooled_width * sizeof(float));
+        if (c->time_ids && options->time_ids)
+            memcpy(c->time_ids, options->time_ids, rows * (size_t)unet->time_ids * sizeof(float));
         return SDW_OK;
     }
     enum sdw_status status = SDW_OK;

@@ -6,7 +6,7 @@
 
 /* Rows are uncond, cond with guidance, else cond alone. All arrays are owned. */
 struct sdw_conditions {
-    int rows, tokens;
+    int rows, tokens, clip_skip;
     float *hidden;   /* [rows,tokens,context width] */
     float *pooled;   /* [rows,pooled width], XL only */
     float *time_ids; /* [rows,time ids], XL only */

@@ -146,7 +146,7 @@ static enum sdw_status open_parts(struct sdw_engine *engine,
     struct sdw_device_options traced = {.dtype = engine->dev->compute};
     if (!status)
         status = sdw_device_open(&engine->tracer, "trace", &traced, err);
-    for (int i = 0; i < engine->config.texts && !status; i++)
+    for (int i = 0; i < engine->config.texts && !status && !options->embeds_only; i++)
         status = open_text(engine, i, err);
     if (!status)
         status = open_unet(engine, err);
@@ -208,8 +208,8 @@ const struct sdw_model_config *sdw_engine_config(const struct sdw_engine *engine
 size_t sdw_engine_weight_bytes(const struct sdw_engine *engine)
 {
     size_t bytes = sdw_unet_bytes(engine->unet) + sdw_vae_bytes(engine->vae);
-    for (int i = 0; i < engine->config.texts; i++)
-        bytes += sdw_clip_text_bytes(engine->text[i]);
+    for (int i = 0; i < SDW_TEXTS_MAX; i++)
+        bytes += engine->text[i] ? sdw_clip_text_bytes(engine->text[i]) : 0;
     return bytes;
 }
 

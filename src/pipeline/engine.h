@@ -17,6 +17,7 @@ struct sdw_engine_options {
     const char *model_id;  /* as people call it, for messages and metadata */
     int steps;             /* defaults of this model where they are known; 0: 20 */
     double guidance_scale; /* likewise; negative: 7.5 */
+    bool embeds_only; /* no tokenizers and no text encoders: for checks that bring embeddings */
 };
 
 /* Reads the configuration, then packs the weights onto `dev`, which stays the caller's and must

@@ -29,11 +29,12 @@ struct sdw_generate_options {
     const struct sdw_schedule_config *schedule; /* instead of the model's */
     const float
         *embeds; /* instead of the encoded prompts: [1 or 2, tokens, context width], uncond first */
-    const float *pooled; /* with embeds, XL: [1 or 2, pooled width] */
+    const float *pooled;   /* with embeds, XL: [1 or 2, pooled width] */
+    const float *time_ids; /* likewise */
     int embeds_tokens;
     double guidance_rescale; /* 0: off */
-    /* Sees the latents [channels,h,w] after every step; for checks and previews. */
-    void (*latents)(void *context, int step, const float *latents, int64_t count);
+    /* Sees the latents [channels,h,w] after every evaluation, counted from 0; for checks. */
+    void (*latents)(void *context, int evaluation, const float *latents, int64_t count);
     void *latents_context;
 };
 

@@ -147,13 +147,11 @@ static enum sdw_status denoise(struct run *run, struct sdw_error *err)
         if (status)
             return status;
         sdw_sampler_step(run->sampler, i, run->latents, run->prediction, &draw);
-        if (!sdw_sampler_ends_step(run->sampler, i))
-            continue;
-        int step = sdw_sampler_step_of(run->sampler, i);
         if (run->options->latents)
-            run->options->latents(run->options->latents_context, step, run->latents, run->count);
-        if (progress && progress->step)
-            progress->step(progress->context, step, sdw_sampler_steps(run->sampler));
+            run->options->latents(run->options->latents_context, i, run->latents, run->count);
+        if (progress && progress->step && sdw_sampler_ends_step(run->sampler, i))
+            progress->step(progress->context, sdw_sampler_step_of(run->sampler, i),
+                           sdw_sampler_steps(run->sampler));
     }
     return check_finite(run->latents, run->count, "latents", err);
 }

@@ -23,6 +23,7 @@ const struct sdw_param_row sdw_param_rows[] = {
     {"width", SDW_PARAM_INTEGER, AT(width), 0, SDW_PARAMS_SIDE_MIN, SDW_PARAMS_SIDE_MAX, false, "the model's", "pixels, a multiple of 8"},
     {"height", SDW_PARAM_INTEGER, AT(height), 0, SDW_PARAMS_SIDE_MIN, SDW_PARAMS_SIDE_MAX, false, "the model's", "pixels, a multiple of 8"},
     {"strength", SDW_PARAM_REAL, AT(strength), AT(strength_given), 0, 1, false, "0.8", "image to image: 0 gives the input back, 1 starts from noise"},
+    {"clip_skip", SDW_PARAM_INTEGER, AT(clip_skip), 0, 0, 11, false, "0", "layers of the text encoder left out at its end"},
     {"sampler", SDW_PARAM_TEXT, AT(sampler), 0, 1, 64, false, "the model's", "a name of GET /v1/samplers"},
     {"preview", SDW_PARAM_FLAG, AT(preview), 0, 0, 1, false, "false", "send previews of the latents besides"},
     {"cancel_on_disconnect", SDW_PARAM_FLAG, AT(cancel_on_disconnect), 0, 0, 1, false, "false", "end the job when its last reader leaves"},

@@ -29,6 +29,7 @@ struct sdw_params {
     bool guidance_given; /* else the model's */
     uint64_t seed;
     bool seed_given; /* else one is drawn; sdw_params_complete draws it */
+    int clip_skip;   /* layers of the text encoder left out at its end */
     double strength; /* of image to image, 0..1 */
     bool strength_given;
     bool preview;

@@ -188,6 +188,7 @@ static const struct {
 } sections[] = {
     {"tokenizer", golden_tokenizer}, {"noise", golden_noise}, {"sched", golden_sched},
     {"text", golden_text},           {"unet", golden_unet},   {"vae", golden_vae},
+    {"pipe", golden_pipe},
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,240 @@
+/* serve.c: the worker itself: bind first, load after, run jobs until a signal, be gone within two
+ * seconds.
+ *
+ * Threads: this one loads the model and then waits; the server answers on its own from the first
+ * moment; jobs run on theirs; one more waits for signals, so that nothing is ever done inside a
+ * signal handler. */
+#include "base/log.h"
+#include "http/server.h"
+#include "hub/catalogue.h"
+#include "sample/sampler.h"
+#include "worker/command.h"
+#include "worker/session.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STOP_JOBS_S    1.0 /* for the running job to reach its next step */
+#define STOP_STREAMS_S 0.5 /* for the last events to leave */
+#define SAMPLERS_MAX   64
+#define MODELS_MAX     64
+
+enum phase { LOADING, READY, STOPPING };
+
+struct serve {
+    const struct sdw_options *options;
+    const char *backend;
+    char worker_id[128], model_id[256];
+    struct sdw_session session;
+    struct sdw_jobs *jobs;
+    struct sdw_server *server;
+    struct sdw_server_model models[MODELS_MAX];
+    struct sdw_server_sampler samplers[SAMPLERS_MAX];
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    enum phase phase; /* under the lock */
+};
+
+static void set_phase(struct serve *serve, enum phase phase)
+{
+    pthread_mutex_lock(&serve->lock);
+    if (serve->phase != STOPPING)
+        serve->phase = phase;
+    pthread_cond_broadcast(&serve->changed);
+    pthread_mutex_unlock(&serve->lock);
+}
+
+static void tell_state(void *context, struct sdw_server_state *state)
+{
+    struct serve *serve = context;
+    pthread_mutex_lock(&serve->lock);
+    *state = (struct sdw_server_state){
+        .ready = serve->phase == READY, .stopping = serve->phase == STOPPING, .progress = -1};
+    if (serve->phase == READY)
+        state->defaults = sdw_engine_defaults(serve->session.engine);
+    else
+        snprintf(state->reason, sizeof state->reason,
+                 serve->phase == LOADING ? "model loading" : "worker stopping");
+    pthread_mutex_unlock(&serve->lock);
+}
+
+static void ask_to_stop(void *context)
+{
+    (void)context;
+    kill(getpid(), SIGTERM);
+}
+
+/* Waits for signals; the second one quits at once, and so does the first while there is nothing to
+ * lose. */
+static void *watch_signals(void *context)
+{
+    struct serve *serve = context;
+    sigset_t set;
+    int number, count = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    while (sigwait(&set, &number) == 0) {
+        struct sdw_error err;
+        if (number == SIGHUP) { /* log rotation */
+            if (serve->options->log_file && sdw_log_open(serve->options->log_file, &err))
+                sdw_log_error("%s", err.message);
+            continue;
+        }
+        pthread_mutex_lock(&serve->lock);
+        enum phase phase = serve->phase;
+        pthread_mutex_unlock(&serve->lock);
+        sdw_log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+        if (phase == LOADING)
+            _exit(0);
+        if (++count == 2)
+            _exit(1);
+        set_phase(serve, STOPPING);
+    }
+    return NULL;
+}
+
+static enum sdw_status start_signals(struct serve *serve, struct sdw_error *err)
+{
+    sigset_t set;
+    pthread_t thread;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* inherited by every thread made from here on */
+    signal(SIGPIPE, SIG_IGN);
+    if (pthread_create(&thread, NULL, watch_signals, serve) != 0)
+        return sdw_fail(err, SDW_MEMORY, "cannot start the thread for signals");
+    pthread_detach(thread);
+    return SDW_OK;
+}
+
+static void fill_tables(struct serve *serve, struct sdw_server_options *options)
+{
+    for (int i = 0; i < sdw_catalogue_count && i < MODELS_MAX; i++) {
+        const struct sdw_catalogue_row *row = &sdw_catalogue[i];
+        char *id =
+            strndup(row->aliases, strcspn(row->aliases, " ")); /* lives as long as the server */
+        serve->models[options->model_count++] = (struct sdw_server_model){
+            id, row->aliases, row->repository, row->size, row->steps, row->guidance_scale};
+    }
+    for (int i = 0; i < sdw_samplers_count() && i < SAMPLERS_MAX; i++) {
+        const struct sdw_sampler_info *info = sdw_samplers_at(i);
+        serve->samplers[options->sampler_count++] =
+            (struct sdw_server_sampler){info->name, info->title, info->help};
+    }
+    options->models = serve->models;
+    options->samplers = serve->samplers;
+    options->schedules = sdw_schedule_names;
+}
+
+static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
+{
+    const struct sdw_options *options = serve->options;
+    struct sdw_jobs_options queue = {.queue_max = (int)options->queue_max};
+    enum sdw_status status = sdw_jobs_open(&serve->jobs, &queue, err);
+    if (status)
+        return status;
+    sdw_session_model_id(serve->model_id, sizeof serve->model_id, options);
+    if (options->worker_id)
+        snprintf(serve->worker_id, sizeof serve->worker_id, "%s", options->worker_id);
+    else
+        snprintf(serve->worker_id, sizeof serve->worker_id, "worker-%s-%ld", serve->backend,
+                 options->port);
+    struct sdw_server_options server = {.bind_addr = options->bind_addr,
+                                        .port = (int)options->port,
+                                        .api_key = options->api_key,
+                                        .jobs = serve->jobs,
+                                        .context = serve,
+                                        .state = tell_state,
+                                        .shutdown = ask_to_stop,
+                                        .worker_id = serve->worker_id,
+                                        .model_id = serve->model_id,
+                                        .device = serve->session.dev->id,
+                                        .version = SDW_VERSION};
+    fill_tables(serve, &server);
+    status = sdw_server_open(&serve->server, &server, err);
+    if (status)
+        return status;
+    bool any = strcmp(options->bind_addr, "0.0.0.0") == 0,
+         v6 = strchr(options->bind_addr, ':') != NULL;
+    sdw_log_info("listening on http://%s%s%s:%d", v6 ? "[" : "",
+                 any ? "127.0.0.1" : options->bind_addr, v6 ? "]" : "",
+                 sdw_server_port(serve->server));
+    if ((any || strcmp(options->bind_addr, "::") == 0) && !options->api_key)
+        sdw_log_warn(
+            "anybody who reaches this machine can use this worker: set --api-key, or --bind-addr 127.0.0.1");
+    return SDW_OK;
+}
+
+static enum sdw_status run(struct serve *serve, struct sdw_error *err)
+{
+    enum sdw_status status =
+        sdw_session_open_device(&serve->session, serve->options, serve->backend, err);
+    if (!status)
+        status = start_server(serve, err);
+    if (!status)
+        status = sdw_session_load(&serve->session, serve->options, err);
+    if (status)
+        return status;
+    struct sdw_runner runner = sdw_engine_runner(serve->session.engine);
+    status = sdw_jobs_start(serve->jobs, &runner, err);
+    if (status)
+        return status;
+    set_phase(serve, READY);
+    sdw_log_info("ready: %s on %s", serve->model_id, serve->session.dev->description);
+
+    pthread_mutex_lock(&serve->lock);
+    while (serve->phase != STOPPING)
+        pthread_cond_wait(&serve->changed, &serve->lock);
+    pthread_mutex_unlock(&serve->lock);
+    bool ended = sdw_jobs_stop(serve->jobs, STOP_JOBS_S);
+    sdw_server_close(serve->server, STOP_STREAMS_S);
+    serve->server = NULL;
+    if (!ended) {
+        sdw_log_info("stopped in the middle of a step");
+        _exit(0); /* the step would take longer than a hive waits; nothing of it is worth saving */
+    }
+    return SDW_OK;
+}
+
+static enum sdw_status serve_all(const struct sdw_options *options, const char *backend,
+                                 struct sdw_error *err)
+{
+    struct serve serve = {.options = options,
+                          .backend = backend,
+                          .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .changed = PTHREAD_COND_INITIALIZER};
+    enum sdw_status status = options->log_file ? sdw_log_open(options->log_file, err) : SDW_OK;
+    if (!status)
+        status = start_signals(&serve, err);
+    if (status)
+        return status;
+    status = run(&serve, err);
+    sdw_server_close(serve.server, 0);
+    sdw_jobs_close(serve.jobs);
+    sdw_session_close(&serve.session);
+    for (int i = 0; i < MODELS_MAX; i++)
+        free((char *)serve.models[i].id);
+    if (!status)
+        sdw_log_info("stopped");
+    return status;
+}
+
+int sdw_command_serve(int argc, char **argv, const char *backend)
+{
+    struct sdw_options options;
+    struct sdw_error err;
+    enum sdw_status status =
+        sdw_options_read(&options, SDW_COMMAND_SERVE, argc, argv, NULL, NULL, &err);
+    if (!status && !sdw_command_informed(&options, SDW_COMMAND_SERVE, backend))
+        status = serve_all(&options, backend, &err);
+    sdw_options_free(&options);
+    return status ? sdw_command_fail(backend, &err) : 0;
+}
