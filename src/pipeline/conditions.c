@@ -41,7 +41,7 @@ static enum sdw_status encode(struct sdw_conditions *c, struct sdw_engine *engin
     int32_t *ids = malloc((size_t)tokens * sizeof *ids);
     float *hidden = malloc((size_t)tokens * (size_t)text->width * sizeof *hidden);
     if (ids && hidden) {
-        struct sdw_clip_text_layer layer = {config->hidden_skip + clip_skip, config->hidden_norm};
+        struct sdw_clip_text_layer layer = {config->hidden_skip + c->clip_skip, config->hidden_norm};
         float *pooled = c->pooled && i == config->texts - 1
                             ? c->pooled + (size_t)row * (size_t)config->unet.pooled_width
                             : NULL;

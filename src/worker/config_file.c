@@ -64,7 +64,7 @@ enum sdw_status sdw_config_file_read(struct sdw_options *options, const char *pa
                                      struct sdw_error *err)
 {
     struct sdw_text text;
-    sdw_text_init(&text, SDW_CONFIG_BYTES_MAX);
+    sdw_text_init(&text, SDW_OPTIONS_BYTES_MAX);
     struct sdw_error cause;
     enum sdw_status status = sdw_text_read_file(&text, path, &cause);
     if (status) {

@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#define SDW_CONFIG_BYTES_MAX (1u << 20) /* a configuration file */
+#define SDW_OPTIONS_BYTES_MAX (1u << 20) /* a configuration file */
 
 /* The commands of the program; an option names those that take it. */
 enum sdw_command {
