@@ -33,7 +33,9 @@ static enum sdw_status encode(struct sdw_conditions *c, struct sdw_engine *engin
         sdw_tokenizer_encode(engine->tokenizer[i], prompt, strlen(prompt), &words, err);
     if (status)
         return status;
-    if (config->hidden_skip + c->clip_skip > text->layers) {
+    /* As diffusers has it, only the prompt's own row skips layers, never the negative one's. */
+    int skip = config->hidden_skip + (row == c->rows - 1 ? c->clip_skip : 0);
+    if (skip > text->layers) {
         free(words.id);
         return sdw_fail(err, SDW_INVALID, "clip_skip must be at most %d for this model, got %d",
                         text->layers - config->hidden_skip, c->clip_skip);
@@ -41,7 +43,7 @@ static enum sdw_status encode(struct sdw_conditions *c, struct sdw_engine *engin
     int32_t *ids = malloc((size_t)tokens * sizeof *ids);
     float *hidden = malloc((size_t)tokens * (size_t)text->width * sizeof *hidden);
     if (ids && hidden) {
-        struct sdw_clip_text_layer layer = {config->hidden_skip + c->clip_skip, config->hidden_norm};
+        struct sdw_clip_text_layer layer = {skip, config->hidden_norm};
         float *pooled = c->pooled && i == config->texts - 1
                             ? c->pooled + (size_t)row * (size_t)config->unet.pooled_width
                             : NULL;
