@@ -1,12 +1,12 @@
-// Group norm followed by SiLU, and the gradient of nearest-neighbour upsampling, for bf16 activations in channels-last
-// order on a CPU. PyTorch 1.13 spends a third of a training step in these; here each passes over memory as few times as
-// it can. All sums are f32.
-#include <torch/library.h>
+// Group norm followed by SiLU, and the gradient of nearest-neighbour upsampling, for bf16
+// activations in channels-last order on a CPU. PyTorch 1.13 spends a third of a training step in
+// these; here each passes over memory as few times as it can. All sums are f32.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <torch/library.h>
 #include <vector>
 
 using at::Tensor;
@@ -34,10 +34,14 @@ static const uint16_t *bits_of(const Tensor &t)
 // Shape of a channels-last [n, c, h, w].
 struct shape {
     int64_t images, pixels, channels;
-    explicit shape(const Tensor &x) : images(x.size(0)), pixels(x.size(2) * x.size(3)), channels(x.size(1)) {}
+    explicit shape(const Tensor &x)
+        : images(x.size(0)), pixels(x.size(2) * x.size(3)), channels(x.size(1))
+    {
+    }
 };
 
-// Pixels are split in bands so that one picture keeps all threads busy; sums of the bands are added afterwards.
+// Pixels are split in bands so that one picture keeps all threads busy; sums of the bands are added
+// afterwards.
 static const int64_t BAND = 2048;
 
 static int64_t bands_of(const shape &s)
@@ -53,7 +57,8 @@ template <class Add> static std::vector<float> channel_sums(const shape &s, Add 
     at::parallel_for(0, s.images * bands, 1, [&](int64_t begin, int64_t end) {
         for (int64_t job = begin; job < end; job++) {
             int64_t image = job / bands, first = job % bands * BAND;
-            add(image, first, std::min(first + BAND, s.pixels), &partial[job * width], &partial[job * width + s.channels]);
+            add(image, first, std::min(first + BAND, s.pixels), &partial[job * width],
+                &partial[job * width + s.channels]);
         }
     });
     for (int64_t job = 0; job < s.images * bands; job++)
@@ -62,29 +67,33 @@ template <class Add> static std::vector<float> channel_sums(const shape &s, Add 
     return sums;
 }
 
-// y = silu(x * scale + shift), scale and shift for each image and channel; both are kept for the backward pass.
-static std::tuple<Tensor, Tensor, Tensor> norm_silu(const Tensor &x_, const Tensor &weight, const Tensor &bias, int64_t groups, double eps)
+// y = silu(x * scale + shift), scale and shift for each image and channel; both are kept for the
+// backward pass.
+static std::tuple<Tensor, Tensor, Tensor> norm_silu(const Tensor &x_, const Tensor &weight,
+                                                    const Tensor &bias, int64_t groups, double eps)
 {
     Tensor x = x_.contiguous(at::MemoryFormat::ChannelsLast), y = at::empty_like(x);
     shape s(x);
     int64_t C = s.channels, per = C / groups;
     const uint16_t *in = bits_of(x);
     uint16_t *out = (uint16_t *)y.data_ptr();
-    Tensor stats = at::empty({s.images, 2, groups}, at::kFloat), affine = at::empty({s.images, 2, C}, at::kFloat);
+    Tensor stats = at::empty({s.images, 2, groups}, at::kFloat),
+           affine = at::empty({s.images, 2, C}, at::kFloat);
     float *st = stats.data_ptr<float>(), *af = affine.data_ptr<float>();
     const float *w = weight.data_ptr<float>(), *b = bias.data_ptr<float>();
 
-    std::vector<float> sums = channel_sums(s, [&](int64_t image, int64_t p0, int64_t p1, float *sum, float *squares) {
-        for (int64_t p = p0; p < p1; p++) {
-            const uint16_t *row = in + (image * s.pixels + p) * C;
+    std::vector<float> sums =
+        channel_sums(s, [&](int64_t image, int64_t p0, int64_t p1, float *sum, float *squares) {
+            for (int64_t p = p0; p < p1; p++) {
+                const uint16_t *row = in + (image * s.pixels + p) * C;
 #pragma omp simd
-            for (int64_t c = 0; c < C; c++) {
-                float v = widen(row[c]);
-                sum[c] += v;
-                squares[c] += v * v;
+                for (int64_t c = 0; c < C; c++) {
+                    float v = widen(row[c]);
+                    sum[c] += v;
+                    squares[c] += v * v;
+                }
             }
-        }
-    });
+        });
     for (int64_t image = 0; image < s.images; image++)
         for (int64_t g = 0; g < groups; g++) {
             double sum = 0, squares = 0, count = (double)s.pixels * per;
@@ -92,7 +101,8 @@ static std::tuple<Tensor, Tensor, Tensor> norm_silu(const Tensor &x_, const Tens
                 sum += sums[image * 2 * C + c];
                 squares += sums[image * 2 * C + C + c];
             }
-            double mean = sum / count, rstd = 1 / std::sqrt(std::max(squares / count - mean * mean, 0.0) + eps);
+            double mean = sum / count,
+                   rstd = 1 / std::sqrt(std::max(squares / count - mean * mean, 0.0) + eps);
             st[image * 2 * groups + g] = (float)mean;
             st[image * 2 * groups + groups + g] = (float)rstd;
             for (int64_t c = g * per; c < (g + 1) * per; c++) {
@@ -119,37 +129,46 @@ static inline float silu_slope(float h)
     return sigmoid * (1 + h * (1 - sigmoid));
 }
 
-static std::tuple<Tensor, Tensor, Tensor> norm_silu_backward(const Tensor &dy_, const Tensor &x_, const Tensor &stats, const Tensor &affine,
+static std::tuple<Tensor, Tensor, Tensor> norm_silu_backward(const Tensor &dy_, const Tensor &x_,
+                                                             const Tensor &stats,
+                                                             const Tensor &affine,
                                                              const Tensor &weight)
 {
-    Tensor x = x_.contiguous(at::MemoryFormat::ChannelsLast), dy = dy_.contiguous(at::MemoryFormat::ChannelsLast), dx = at::empty_like(x);
+    Tensor x = x_.contiguous(at::MemoryFormat::ChannelsLast),
+           dy = dy_.contiguous(at::MemoryFormat::ChannelsLast), dx = at::empty_like(x);
     shape s(x);
     int64_t C = s.channels, groups = stats.size(2), per = C / groups;
     const uint16_t *in = bits_of(x), *grad = bits_of(dy);
     uint16_t *out = (uint16_t *)dx.data_ptr();
-    const float *st = stats.data_ptr<float>(), *af = affine.data_ptr<float>(), *w = weight.data_ptr<float>();
+    const float *st = stats.data_ptr<float>(), *af = affine.data_ptr<float>(),
+                *w = weight.data_ptr<float>();
 
     // Sums of dh and dh * x for each channel, where h is what SiLU was given.
-    std::vector<float> sums = channel_sums(s, [&](int64_t image, int64_t p0, int64_t p1, float *sum, float *moment) {
-        const float *scale = af + image * 2 * C, *shift = scale + C;
-        for (int64_t p = p0; p < p1; p++) {
-            int64_t at = (image * s.pixels + p) * C;
+    std::vector<float> sums =
+        channel_sums(s, [&](int64_t image, int64_t p0, int64_t p1, float *sum, float *moment) {
+            const float *scale = af + image * 2 * C, *shift = scale + C;
+            for (int64_t p = p0; p < p1; p++) {
+                int64_t at = (image * s.pixels + p) * C;
 #pragma omp simd
-            for (int64_t c = 0; c < C; c++) {
-                float v = widen(in[at + c]), dh = widen(grad[at + c]) * silu_slope(v * scale[c] + shift[c]);
-                sum[c] += dh;
-                moment[c] += dh * v;
+                for (int64_t c = 0; c < C; c++) {
+                    float v = widen(in[at + c]),
+                          dh = widen(grad[at + c]) * silu_slope(v * scale[c] + shift[c]);
+                    sum[c] += dh;
+                    moment[c] += dh * v;
+                }
             }
-        }
-    });
+        });
     Tensor dweight = at::zeros({C}, at::kFloat), dbias = at::zeros({C}, at::kFloat);
     float *dw = dweight.data_ptr<float>(), *db = dbias.data_ptr<float>();
-    std::vector<float> through(s.images * 2 * groups); // dx = dh * scale + x * through[0] + through[1]
+    std::vector<float> through(s.images * 2 *
+                               groups); // dx = dh * scale + x * through[0] + through[1]
     for (int64_t image = 0; image < s.images; image++)
         for (int64_t g = 0; g < groups; g++) {
-            double mean = st[image * 2 * groups + g], rstd = st[image * 2 * groups + groups + g], a = 0, b = 0;
+            double mean = st[image * 2 * groups + g], rstd = st[image * 2 * groups + groups + g],
+                   a = 0, b = 0;
             for (int64_t c = g * per; c < (g + 1) * per; c++) {
-                double sum = sums[image * 2 * C + c], normed = (sums[image * 2 * C + C + c] - mean * sum) * rstd;
+                double sum = sums[image * 2 * C + c],
+                       normed = (sums[image * 2 * C + C + c] - mean * sum) * rstd;
                 dw[c] += (float)normed;
                 db[c] += (float)sum;
                 a += w[c] * sum;
@@ -173,7 +192,8 @@ static std::tuple<Tensor, Tensor, Tensor> norm_silu_backward(const Tensor &dy_, 
             const float *slope = spread.data() + p / s.pixels * 2 * C, *offset = slope + C;
 #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
-                float v = widen(in[p * C + c]), dh = widen(grad[p * C + c]) * silu_slope(v * scale[c] + shift[c]);
+                float v = widen(in[p * C + c]),
+                      dh = widen(grad[p * C + c]) * silu_slope(v * scale[c] + shift[c]);
                 out[p * C + c] = narrow(dh * scale[c] + v * slope[c] + offset[c]);
             }
         }
@@ -192,11 +212,12 @@ static Tensor upsample_backward(const Tensor &dy_)
     at::parallel_for(0, n * h, 1, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; row++)
             for (int64_t x = 0; x < w; x++) {
-                const uint16_t *upper = grad + (row * 4 * w + 2 * x) * C, *lower = upper + 2 * w * C;
+                const uint16_t *upper = grad + (row * 4 * w + 2 * x) * C,
+                               *lower = upper + 2 * w * C;
 #pragma omp simd
                 for (int64_t c = 0; c < C; c++)
-                    out[(row * w + x) * C + c] =
-                        narrow(widen(upper[c]) + widen(upper[C + c]) + widen(lower[c]) + widen(lower[C + c]));
+                    out[(row * w + x) * C + c] = narrow(widen(upper[c]) + widen(upper[C + c]) +
+                                                        widen(lower[c]) + widen(lower[C + c]));
             }
     });
     return dx;

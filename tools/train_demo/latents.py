@@ -5,7 +5,6 @@ import torch
 
 from captions import LAYOUTS
 from objects import COLOURS, OBJECTS, held_out
-from nets import Vae
 
 # Small things may be anywhere; moving by whole latent cells costs the UNet nothing to learn.
 CELL = 16
@@ -18,7 +17,7 @@ def catalogue(seed):
     rows = []
     for obj in range(len(OBJECTS)):
         for colour in range(len(COLOURS)):
-            if held_out(obj, colour) or obj > 7:
+            if held_out(obj, colour):
                 continue
             for layout in LAYOUTS:
                 copies = 2 if layout == "small" else 1
@@ -29,15 +28,18 @@ def catalogue(seed):
 
 
 def encode_all(vae, sprites, rows, device, batch=16):
-    means = []
+    """Their means, and the average variance of each channel."""
+    means, variances = [], []
     with torch.no_grad():
         for i in range(0, len(rows), batch):
             pictures = torch.stack([sprites.draw(*row) for row in rows[i:i + batch]]) * 2 - 1
-            means.append(vae.encode(pictures.to(device))[0].cpu())
-    return torch.cat(means)
+            mean, logvar = vae.encode(pictures.to(device))
+            means.append(mean.cpu())
+            variances.append(logvar.exp().mean((0, 2, 3)).cpu())
+    return torch.cat(means), torch.stack(variances).mean(0)
 
 
-def whiten(vae, latents):
+def whiten(vae, latents, variance):
     """Folds a whitening (zero mean, unit variance, no correlation between channels) into the two 1x1 convolutions.
 
     Exact: decode(encode(x)) stays what it was. The log-variance becomes a constant, the average of what it
@@ -53,9 +55,8 @@ def whiten(vae, latents):
     with torch.no_grad():
         quant, post = vae.quant_conv, vae.post_quant_conv
         weight, bias = quant.weight[:, :, 0, 0].double().cpu(), quant.bias.double().cpu()
-        spread = float((bias[channels:]).exp().mean())
         weight[:channels], bias[:channels] = forward @ weight[:channels], forward @ (bias[:channels] - mean)
-        weight[channels:], bias[channels:] = 0, (forward.pow(2).sum(1) * spread).log()
+        weight[channels:], bias[channels:] = 0, (forward.pow(2) @ variance.double()).log()
         quant.weight.copy_(weight[:, :, None, None])
         quant.bias.copy_(bias)
         weight, bias = post.weight[:, :, 0, 0].double().cpu(), post.bias.double().cpu()
@@ -74,6 +75,6 @@ def prepare(run, vae, sprites, seed):
         return rows, saved["latents"].float()
     except FileNotFoundError:
         pass
-    latents = whiten(vae, encode_all(vae, sprites, rows, run.device))
+    latents = whiten(vae, *encode_all(vae, sprites, rows, run.device))
     torch.save({"vae": vae.state_dict(), "latents": latents.half()}, file)
     return rows, latents

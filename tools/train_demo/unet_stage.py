@@ -10,8 +10,8 @@ from captions import LAYOUTS, Tokenizer, caption
 from nets import TextEncoder, Unet
 from sample import alphas_cumprod, draw
 
-RATE = 1.2e-3
-BATCH = 48
+RATE = 1e-3
+BATCH = 32
 EMPTY_PROMPTS = 0.1
 UNSAID_COLOUR = 0.2
 # SD's schedule does not end in pure noise: the mean of the latents leaks through, and without this the
