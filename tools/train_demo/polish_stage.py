@@ -8,12 +8,12 @@ import random
 
 import torch
 
-from captions import caption
 from sample import alphas_cumprod
+from unet_stage import Pairs
 from vae_stage import loss_of, psnr
 
-RATE = 2.5e-4
-BATCH = 6
+RATE = 5e-4
+BATCH = 4
 NOISED_UP_TO = 350  # timestep
 
 
@@ -27,28 +27,28 @@ def guesses(model, tokenizer, x, texts, acp):
 
 
 def train(run, sprites, vae, model, tokenizer, rows, latents, minutes, seed):
-    rng = random.Random(seed + 1)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     learned = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     optimiser = torch.optim.AdamW(learned, lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
-    state = run.stage("polish", minutes, model=vae, optimiser=optimiser)
+    state = run.stage("polish", minutes, seed, model=vae, optimiser=optimiser)
     acp = alphas_cumprod().to(run.device)
-    probe = random.Random(1).sample(range(len(rows)), 16)
+    pairs = Pairs(rows, state.rng)
+    fixed = Pairs(rows, random.Random(1))
+    probe = [fixed.draw()[0] for _ in range(16)]
 
     def batch(indices):
         pictures = torch.stack([sprites.draw(*rows[i]) for i in indices]) * 2 - 1
-        return latents[indices].to(run.device), pictures.to(run.device)
+        return latents[list(indices)].to(run.device), pictures.to(run.device)
 
     for step, progress in state.steps():
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / 50) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
-        indices = [rng.randrange(len(rows)) for _ in range(BATCH)]
+        indices, texts = zip(*(pairs.draw() for _ in range(BATCH)))
         x, pictures = batch(indices)
         half = BATCH // 2
         with torch.no_grad():
-            texts = [caption(*rows[i][:3], rng) for i in indices[:half]]
-            x[:half] = guesses(model, tokenizer, x[:half], texts, acp)
+            x[:half] = guesses(model, tokenizer, x[:half], texts[:half], acp)
         loss = loss_of(vae.decode(x), pictures)
         optimiser.zero_grad()
         loss.backward()
@@ -58,5 +58,7 @@ def train(run, sprites, vae, model, tokenizer, rows, latents, minutes, seed):
         if state.due():
             with torch.no_grad():
                 x, pictures = batch(probe)
-                state.report(psnr=psnr(torch.cat([vae.decode(part) for part in x.split(8)]), pictures))
+                drawn = torch.cat([vae.decode(part) for part in x.split(8)])
+            state.report(psnr=psnr(drawn, pictures))
+            run.sheet("polish", torch.cat([pictures[:8], drawn[:8], pictures[8:], drawn[8:]]))
     return vae

@@ -1,5 +1,6 @@
 """What every stage shares: a folder, a budget of minutes, checkpoints to resume from, a log line now and then."""
 import os
+import random
 import time
 
 from PIL import Image
@@ -14,8 +15,8 @@ class Run:
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def stage(self, name, minutes, **parts):
-        return Stage(self, name, minutes, parts)
+    def stage(self, name, minutes, seed, **parts):
+        return Stage(self, name, minutes, seed, parts)
 
     def sheet(self, name, pictures, columns=8):
         """pictures [n, 3, h, w] in -1..1"""
@@ -30,7 +31,7 @@ class Run:
 class Stage:
     """Counts time spent, not steps: the same command gives a usable model on any machine, only a better one on a faster."""
 
-    def __init__(self, run, name, minutes, parts):
+    def __init__(self, run, name, minutes, seed, parts):
         self.run, self.name, self.seconds, self.parts = run, name, minutes * 60, parts
         self.step, self.spent, self.pictures = 0, 0.0, 0
         self.file = run.path(name + ".pt")
@@ -41,6 +42,9 @@ class Stage:
             self.step, self.spent, self.pictures = saved["step"], saved["spent"], saved["pictures"]
             print(f"{name}: resumed at step {self.step}, {self.spent / 60:.1f} min", flush=True)
         self.losses, self.last_report = [], self.spent
+        # A resumed stage goes on with fresh draws instead of those of its beginning.
+        self.rng = random.Random(seed + self.step)
+        torch.manual_seed(seed + self.step)
 
     def steps(self):
         """Yields (step, share of the budget spent). A pause (SIGSTOP) counts at most ten seconds."""

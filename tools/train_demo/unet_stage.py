@@ -1,7 +1,6 @@
 """Stage 3: UNet and text encoder together, on the cached latents."""
 import copy
 import math
-import random
 
 import torch
 
@@ -62,13 +61,12 @@ SHOWN = ["a cat on a blue background", "a red apple", "a photo of a cat", "two s
 
 
 def train(run, vae, rows, latents, minutes, seed):
-    rng = random.Random(seed)
     tokenizer = Tokenizer()
     model = Conditioned(tokenizer).to(run.device)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
-    state = run.stage("unet", minutes, model=model, average=average, optimiser=optimiser)
-    pairs = Pairs(rows, rng)
+    state = run.stage("unet", minutes, seed, model=model, average=average, optimiser=optimiser)
+    pairs = Pairs(rows, state.rng)
     acp = alphas_cumprod().to(run.device)
     for step, progress in state.steps():
         for group in optimiser.param_groups:
@@ -91,7 +89,7 @@ def train(run, vae, rows, latents, minutes, seed):
         torch._foreach_mul_(list(average.parameters()), decay)
         torch._foreach_add_(list(average.parameters()), [p.detach() for p in model.parameters()], alpha=1 - decay)
         state.note(loss=loss.item(), pictures=BATCH)
-        if state.due(every=60):
+        if state.due(every=240):
             state.report()
             run.sheet("unet", draw(average, vae, tokenizer, SHOWN, seed=step))
     return average, tokenizer

@@ -1,7 +1,6 @@
 """Stage 1: the autoencoder, from pictures composed on the fly."""
 import math
 import random
-import time
 
 import torch
 import torch.nn.functional as F
@@ -61,17 +60,16 @@ def psnr(out, target):
 
 
 def train(run, sprites, minutes, seed):
-    rng = random.Random(seed)
     vae = Vae(configs.VAE).to(run.device)
     print(f"vae: {sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M", flush=True)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
-    state = run.stage("vae", minutes, model=vae, optimiser=optimiser)
+    state = run.stage("vae", minutes, seed, model=vae, optimiser=optimiser)
     test = batch(sprites, random.Random(1), SIDE, 16).to(run.device)
     for step, progress in state.steps():
         side, count = next((s, n) for until, s, n in PHASES if progress <= until)
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / 100) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
-        x = batch(sprites, rng, side, count).to(run.device)
+        x = batch(sprites, state.rng, side, count).to(run.device)
         mean, logvar = vae.encode(x)
         out = vae.decode(mean + torch.randn_like(mean) * (logvar / 2).exp())
         kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).sum(1).mean()

@@ -68,6 +68,10 @@ class Worker:
         self.wait(PICTURE_SECONDS, lambda: self.finished(job))
         return Image.open(io.BytesIO(self.get(f"/v1/jobs/{job}/image")))
 
+    def draw_all(self, prompts, first_seed):
+        for i, prompt in enumerate(prompts):
+            yield self.draw(prompt, first_seed + i)
+
     def stop(self):
         if self.process:
             self.process.terminate()
