@@ -1,6 +1,5 @@
 """Stage 3: UNet and text encoder together, on the cached latents."""
 import copy
-import math
 
 import torch
 
@@ -9,7 +8,8 @@ from captions import LAYOUTS, Tokenizer, caption
 from nets import TextEncoder, Unet
 from sample import alphas_cumprod, draw
 
-RATE = 1e-3
+RATE = 1.4e-3
+FALL = 0.35  # the last share of the time, in which the rate falls to nothing
 BATCH = 32
 EMPTY_PROMPTS = 0.1
 UNSAID_COLOUR = 0.2
@@ -70,7 +70,7 @@ def train(run, vae, rows, latents, minutes, seed):
     acp = alphas_cumprod().to(run.device)
     for step, progress in state.steps():
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 200) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * progress)))
+            group["lr"] = RATE * min(1, (step + 1) / 200, (1.01 - progress) / FALL)
         indices, texts = zip(*(pairs.draw() for _ in range(BATCH)))
         x = latents[list(indices)].to(run.device)
         ids = torch.tensor([tokenizer.encode(text) for text in texts], device=run.device)
