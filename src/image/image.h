@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define SDW_IMAGE_SIDE_MAX   16384       /* pixels */
-#define SDW_IMAGE_PIXELS_MAX (64u << 20) /* width * height of what is decoded */
+#define SDW_IMAGE_PIXELS_MAX (32u << 20) /* width * height */
 #define SDW_IMAGE_BYTES_MAX  (64u << 20) /* of a file that is decoded */
 
 struct sdw_image {

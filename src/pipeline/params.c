@@ -244,8 +244,7 @@ static char *quote_big_integers(const char *json, size_t length, size_t *quoted_
             *to++ = json[i++];
             continue;
         }
-        /* A zero in front is no JSON: left for jansson to refuse. */
-        bool quote = digits >= BIG_INTEGER_DIGITS && whole && json[end - digits] != '0';
+        bool quote = digits >= BIG_INTEGER_DIGITS && whole;
         if (quote)
             *to++ = '"';
         to = (char *)memcpy(to, json + i, end - i) + (end - i);
