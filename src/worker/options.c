@@ -208,6 +208,8 @@ static enum sdw_status walk(enum sdw_command command, int argc, char **argv,
             value = "true";
         if (!value && i + 1 < argc)
             value = argv[++i];
+        if (!value && !row)
+            return sdw_fail(err, SDW_USAGE, "unknown option --%s; --help lists the options", name);
         if (!value)
             return sdw_fail(err, SDW_USAGE, "--%s needs a value; --help lists the options", name);
         enum sdw_status status = take(context, row, name, value, err);
