@@ -244,7 +244,8 @@ static char *quote_big_integers(const char *json, size_t length, size_t *quoted_
             *to++ = json[i++];
             continue;
         }
-        bool quote = digits >= BIG_INTEGER_DIGITS && whole;
+        /* A zero in front is no JSON: left for jansson to refuse. */
+        bool quote = digits >= BIG_INTEGER_DIGITS && whole && json[end - digits] != '0';
         if (quote)
             *to++ = '"';
         to = (char *)memcpy(to, json + i, end - i) + (end - i);

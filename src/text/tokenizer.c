@@ -79,60 +79,76 @@ static enum sdw_status check_vocabulary(struct sdw_tokenizer *tokenizer, const c
     return SDW_OK;
 }
 
-static enum sdw_status read_vocabulary(struct sdw_tokenizer *tokenizer, const char *folder,
-                                       struct sdw_error *err)
+static enum sdw_status parse_vocabulary(struct sdw_tokenizer *tokenizer,
+                                        const struct sdw_tokenizer_files *files,
+                                        struct sdw_error *err)
 {
-    char path[PATH_BYTES_MAX];
-    struct sdw_text text;
-    snprintf(path, sizeof path, "%s/vocab.json", folder);
-    sdw_text_init(&text, SDW_TOKENIZER_FILE_BYTES_MAX);
-    enum sdw_status status = sdw_text_read_file(&text, path, err);
-    if (!status) {
-        json_error_t fault;
-        tokenizer->vocabulary = json_loadb(text.data, text.length, 0, &fault);
-        if (!json_is_object(tokenizer->vocabulary))
-            status = sdw_fail(err, SDW_FORMAT, "%s is not a JSON object of tokens: %s", path,
-                              tokenizer->vocabulary ? "another type" : fault.text);
-        else
-            status = check_vocabulary(tokenizer, path, err);
-    }
-    sdw_text_free(&text);
-    return status;
+    json_error_t fault;
+    tokenizer->vocabulary = json_loadb(files->vocabulary, files->vocabulary_bytes, 0, &fault);
+    if (!json_is_object(tokenizer->vocabulary))
+        return sdw_fail(err, SDW_FORMAT, "%s is not a JSON object of tokens: %s",
+                        files->vocabulary_path,
+                        tokenizer->vocabulary ? "another type" : fault.text);
+    return check_vocabulary(tokenizer, files->vocabulary_path, err);
 }
 
-/* A line "left right" a merge, the first the strongest; "#version" may open the file. */
-static enum sdw_status read_merges(struct sdw_tokenizer *tokenizer, const char *folder,
-                                   struct sdw_error *err)
+/* "left right" of merge `number`; both joined must be a token, or merging would make words that the
+ * text encoder has never seen. */
+static enum sdw_status add_merge(struct sdw_tokenizer *tokenizer, const char *path,
+                                 const char *line, size_t length, int32_t number,
+                                 struct sdw_error *err)
 {
-    char path[PATH_BYTES_MAX];
-    struct sdw_text text;
-    snprintf(path, sizeof path, "%s/merges.txt", folder);
-    sdw_text_init(&text, SDW_TOKENIZER_FILE_BYTES_MAX);
-    enum sdw_status status = sdw_text_read_file(&text, path, err);
+    const char *blank = memchr(line, ' ', length);
+    size_t left = blank ? (size_t)(blank - line) : 0, right = length - left - 1;
+    if (left == 0 || right == 0 || memchr(blank + 1, ' ', right))
+        return sdw_fail(err, SDW_FORMAT,
+                        "%s: merge %d is not two tokens with a blank between: \"%.*s\"", path,
+                        number, (int)(length < 80 ? length : 80), line);
+    char joined[2 * SYMBOL_MAX];
+    if (left > SYMBOL_MAX || right > SYMBOL_MAX)
+        return sdw_fail(err, SDW_FORMAT, "%s: merge %d has a token over %d bytes", path, number,
+                        SYMBOL_MAX);
+    memcpy(joined, line, left);
+    memcpy(joined + left, blank + 1, right);
+    if (!json_object_getn(tokenizer->vocabulary, joined, left + right))
+        return sdw_fail(
+            err, SDW_FORMAT,
+            "%s: merge %d makes \"%.*s\", which is not in vocab.json: the two files are "
+            "not of one model",
+            path, number, (int)(left + right < 80 ? left + right : 80), joined);
+    if (json_object_setn_new(tokenizer->merges, line, length, json_integer(number)) != 0)
+        return sdw_fail(err, SDW_FORMAT, "%s: merge %d is not valid UTF-8", path, number);
+    return SDW_OK;
+}
+
+/* A merge a line, the first the strongest; "#version" may open the file. */
+static enum sdw_status parse_merges(struct sdw_tokenizer *tokenizer,
+                                    const struct sdw_tokenizer_files *files, struct sdw_error *err)
+{
     tokenizer->merges = json_object();
-    int32_t rank = 0;
-    for (char *line = text.data, *next; !status && line && *line; line = next) {
-        size_t length = strcspn(line, "\n");
-        next = line + length + (line[length] == '\n');
+    const char *line = files->merges, *end = line + files->merges_bytes, *next;
+    int32_t number = 0;
+    for (; line < end; line = next) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        size_t length = (size_t)((newline ? newline : end) - line);
+        next = line + length + (newline != NULL);
         if (length && line[length - 1] == '\r')
             length--;
-        const char *blank = memchr(line, ' ', length);
-        if (length == 0 || strncmp(line, "#version", 8) == 0)
+        if (length == 0 || (length >= 8 && memcmp(line, "#version", 8) == 0))
             continue;
-        if (!blank || memchr(blank + 1, ' ', (size_t)(line + length - blank - 1)) ||
-            blank == line || blank + 1 == line + length)
-            status =
-                sdw_fail(err, SDW_FORMAT, "%s: merge %d is not two tokens with a blank between",
-                         path, rank + 1);
-        else if (json_object_setn_new(tokenizer->merges, line, length, json_integer(rank++)) != 0)
-            status = sdw_fail(err, SDW_FORMAT, "%s: merge %d is not valid UTF-8", path, rank);
+        if (++number > SDW_TOKENIZER_VOCABULARY_MAX)
+            return sdw_fail(err, SDW_TOO_LARGE, "%s has more than %d merges", files->merges_path,
+                            SDW_TOKENIZER_VOCABULARY_MAX);
+        enum sdw_status status =
+            add_merge(tokenizer, files->merges_path, line, length, number, err);
+        if (status)
+            return status;
     }
-    sdw_text_free(&text);
-    return status;
+    return SDW_OK;
 }
 
-enum sdw_status sdw_tokenizer_open(struct sdw_tokenizer **tokenizer, const char *folder,
-                                   struct sdw_error *err)
+enum sdw_status sdw_tokenizer_parse(struct sdw_tokenizer **tokenizer,
+                                    const struct sdw_tokenizer_files *files, struct sdw_error *err)
 {
     struct sdw_tokenizer *opened = calloc(1, sizeof *opened);
     *tokenizer = NULL;
@@ -148,13 +164,36 @@ enum sdw_status sdw_tokenizer_open(struct sdw_tokenizer **tokenizer, const char 
         status =
             sdw_fail(err, SDW_INTERNAL, "PCRE2 does not take the pattern of words: error %d", code);
     if (!status)
-        status = read_vocabulary(opened, folder, err);
+        status = parse_vocabulary(opened, files, err);
     if (!status)
-        status = read_merges(opened, folder, err);
+        status = parse_merges(opened, files, err);
     if (status)
         sdw_tokenizer_close(opened);
     else
         *tokenizer = opened;
+    return status;
+}
+
+enum sdw_status sdw_tokenizer_open(struct sdw_tokenizer **tokenizer, const char *folder,
+                                   struct sdw_error *err)
+{
+    char vocabulary_path[PATH_BYTES_MAX], merges_path[PATH_BYTES_MAX];
+    struct sdw_text vocabulary, merges;
+    *tokenizer = NULL;
+    snprintf(vocabulary_path, sizeof vocabulary_path, "%s/vocab.json", folder);
+    snprintf(merges_path, sizeof merges_path, "%s/merges.txt", folder);
+    sdw_text_init(&vocabulary, SDW_TOKENIZER_FILE_BYTES_MAX);
+    sdw_text_init(&merges, SDW_TOKENIZER_FILE_BYTES_MAX);
+    enum sdw_status status = sdw_text_read_file(&vocabulary, vocabulary_path, err);
+    if (!status)
+        status = sdw_text_read_file(&merges, merges_path, err);
+    if (!status) {
+        struct sdw_tokenizer_files files = {vocabulary_path, vocabulary.data, vocabulary.length,
+                                            merges_path,     merges.data,     merges.length};
+        status = sdw_tokenizer_parse(tokenizer, &files, err);
+    }
+    sdw_text_free(&vocabulary);
+    sdw_text_free(&merges);
     return status;
 }
 
@@ -367,8 +406,8 @@ enum sdw_status sdw_tokenizer_encode(const struct sdw_tokenizer *tokenizer, cons
 {
     *tokens = (struct sdw_tokens){0};
     if (text_bytes > SDW_PROMPT_BYTES_MAX)
-        return sdw_fail(err, SDW_TOO_LARGE, "the prompt has %zu bytes, the limit is %d",
-                        strlen(text), SDW_PROMPT_BYTES_MAX);
+        return sdw_fail(err, SDW_TOO_LARGE, "the prompt has %zu bytes, the limit is %d", text_bytes,
+                        SDW_PROMPT_BYTES_MAX);
     char *normal = normalize(text, text_bytes, err);
     if (!normal)
         return err ? err->status : SDW_INVALID;

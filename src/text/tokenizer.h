@@ -24,7 +24,18 @@ struct sdw_tokens {
     int count;
 };
 
-/* Reads folder/vocab.json and folder/merges.txt. */
+/* The two files in memory, and the names to blame. */
+struct sdw_tokenizer_files {
+    const char *vocabulary_path, *vocabulary; /* a JSON object: token -> id */
+    size_t vocabulary_bytes;
+    const char *merges_path, *merges; /* "left right" a line, the first the strongest */
+    size_t merges_bytes;
+};
+
+/* Keeps nothing of `files`. SDW_FORMAT or SDW_TOO_LARGE says what is wrong with which. */
+enum sdw_status sdw_tokenizer_parse(struct sdw_tokenizer **tokenizer,
+                                    const struct sdw_tokenizer_files *files, struct sdw_error *err);
+/* The same from folder/vocab.json and folder/merges.txt. */
 enum sdw_status sdw_tokenizer_open(struct sdw_tokenizer **tokenizer, const char *folder,
                                    struct sdw_error *err);
 void sdw_tokenizer_close(struct sdw_tokenizer *tokenizer); /* NULL is allowed */

@@ -7,14 +7,14 @@
 #include "weights/weights.h"
 
 struct sdw_weights_entry {
-    char *name; /* owned */
-    struct sdw_array array;
+    char *name;             /* owned */
+    struct sdw_array array; /* points into a mapping; data there may lie at any address */
+    void *copy;             /* owned: what sdw_weights_find hands out when that is misaligned */
 };
 
 struct sdw_mapping {
     void *start; /* of the whole file; NULL when nothing is mapped */
     size_t bytes;
-    void *copy; /* of the data part, when the header's length leaves it misaligned; else NULL */
 };
 
 struct sdw_weights {
@@ -32,6 +32,9 @@ enum sdw_status sdw_safetensors_add(struct sdw_weights *weights, const char *pat
 /* Checks `bytes` bytes at `start` as a file called `path`, and adds its tensors. For
  * sdw_safetensors_add and fuzzing. */
 enum sdw_status sdw_safetensors_parse(struct sdw_weights *weights, const char *path,
-                                      struct sdw_mapping *mapping, struct sdw_error *err);
+                                      const struct sdw_mapping *mapping, struct sdw_error *err);
+
+/* After the last file: puts the names in order, and refuses one that is there twice. */
+enum sdw_status sdw_weights_sort(struct sdw_weights *weights, struct sdw_error *err);
 
 #endif

@@ -92,7 +92,7 @@ static int by_name(const void *a, const void *b)
                   ((const struct sdw_weights_entry *)b)->name);
 }
 
-static enum sdw_status sort_names(struct sdw_weights *weights, struct sdw_error *err)
+enum sdw_status sdw_weights_sort(struct sdw_weights *weights, struct sdw_error *err)
 {
     if (weights->count)
         qsort(weights->entry, (size_t)weights->count, sizeof *weights->entry, by_name);
@@ -115,7 +115,7 @@ enum sdw_status sdw_weights_open(struct sdw_weights **weights, const char *path,
                                  ? open_index(opened, path, err)
                                  : sdw_safetensors_add(opened, path, err);
     if (!status)
-        status = sort_names(opened, err);
+        status = sdw_weights_sort(opened, err);
     if (status) {
         sdw_weights_close(opened);
         opened = NULL;
@@ -128,12 +128,12 @@ void sdw_weights_close(struct sdw_weights *weights)
 {
     if (!weights)
         return;
-    for (int i = 0; i < weights->mappings; i++) {
+    for (int i = 0; i < weights->mappings; i++)
         munmap(weights->mapping[i].start, weights->mapping[i].bytes);
-        free(weights->mapping[i].copy);
-    }
-    for (int i = 0; i < weights->count; i++)
+    for (int i = 0; i < weights->count; i++) {
         free(weights->entry[i].name);
+        free(weights->entry[i].copy);
+    }
     free(weights->entry);
     free(weights->path);
     free(weights);
@@ -144,15 +144,32 @@ const char *sdw_weights_path(const struct sdw_weights *weights)
     return weights->path;
 }
 
+static size_t array_bytes(const struct sdw_array *array)
+{
+    return (size_t)sdw_array_count(array) * sdw_dtype_bytes(array->dtype);
+}
+
+/* Files of early writers have headers of any length, so that numbers lie at odd addresses: the
+ * array asked for is copied, one at a time, rather than the whole file. */
+static bool align(struct sdw_weights_entry *entry, struct sdw_array *array)
+{
+    *array = entry->array;
+    size_t bytes = array_bytes(array);
+    if ((uintptr_t)array->data % sdw_dtype_bytes(array->dtype) == 0 || bytes == 0)
+        return true;
+    if (!entry->copy && (entry->copy = malloc(bytes)))
+        memcpy(entry->copy, array->data, bytes);
+    array->data = entry->copy;
+    return entry->copy != NULL;
+}
+
 bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struct sdw_array *array)
 {
     struct sdw_weights_entry key = {.name = (char *)name};
-    const struct sdw_weights_entry *found =
+    struct sdw_weights_entry *found =
         weights->count ? bsearch(&key, weights->entry, (size_t)weights->count, sizeof key, by_name)
                        : NULL;
-    if (found)
-        *array = found->array;
-    return found != NULL;
+    return found && align(found, array);
 }
 
 int sdw_weights_count(const struct sdw_weights *weights)
@@ -165,16 +182,32 @@ const char *sdw_weights_name(const struct sdw_weights *weights, int i)
     return weights->entry[i].name;
 }
 
-void sdw_weights_forget(const struct sdw_weights *weights, const struct sdw_array *array)
+/* Only whole pages: a page at either end may hold another array's numbers. */
+static void forget_pages(const struct sdw_array *array)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)array->data;
-    uintptr_t end = start + (size_t)sdw_array_count(array) * sdw_dtype_bytes(array->dtype);
+    uintptr_t end = (start + array_bytes(array)) & ~(page - 1);
     start = (start + page - 1) & ~(page - 1);
-    end &= ~(page - 1);
+    if (start < end) /* clean pages of a file: they are read again when needed */
+        madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
+void sdw_weights_forget(const struct sdw_weights *weights, const struct sdw_array *array)
+{
     for (int i = 0; i < weights->mappings; i++) {
-        uintptr_t first = (uintptr_t)weights->mapping[i].start;
-        if (start >= first && end <= first + weights->mapping[i].bytes && start < end)
-            madvise((void *)start, end - start,
-                    MADV_DONTNEED); /* clean pages of a file: they can be read again */
+        const char *first = weights->mapping[i].start, *data = array->data;
+        if (data >= first && data < first + weights->mapping[i].bytes) {
+            forget_pages(array);
+            return;
+        }
+    }
+    for (int i = 0; i < weights->count; i++) {
+        struct sdw_weights_entry *entry = &weights->entry[i];
+        if (entry->copy && entry->copy == array->data) {
+            forget_pages(&entry->array);
+            free(entry->copy);
+            entry->copy = NULL;
+            return;
+        }
     }
 }

@@ -2,8 +2,8 @@
  *
  * A `struct sdw_weights` is a set of files seen as one: a single .safetensors, or all shards of an
  * index. Everything a header says (sizes, offsets, overlaps, counts) is checked before any of it is
- * believed. Arrays point into the mapping: they live until sdw_weights_close. Names are those of
- * the diffusers layout. */
+ * believed. Arrays point into the mapping and live until sdw_weights_close. One thread at a time.
+ */
 #ifndef SDW_WEIGHTS_WEIGHTS_H
 #define SDW_WEIGHTS_WEIGHTS_H
 
@@ -26,13 +26,15 @@ void sdw_weights_close(struct sdw_weights *weights); /* NULL is allowed */
 
 const char *sdw_weights_path(const struct sdw_weights *weights); /* as opened, for messages */
 
-/* False when there is no array of that name. */
+/* False when there is no array of that name. Data are aligned to their type; where the file's are
+ * not, they are copied (false too when there is no memory for that). */
 bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struct sdw_array *array);
 
 int sdw_weights_count(const struct sdw_weights *weights);
 const char *sdw_weights_name(const struct sdw_weights *weights, int i); /* in order of the name */
 
-/* Tells the system that the pages of an array are not needed any more: they were packed. */
+/* The array's numbers were packed: gives its pages, or its aligned copy, back to the system. What
+ * sdw_weights_find said of it is void then; it may be found again. */
 void sdw_weights_forget(const struct sdw_weights *weights, const struct sdw_array *array);
 
 #endif

@@ -11,6 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define CACHE_LINE           64
+#define HUGE_PAGE            ((size_t)2 << 20)
+#define HUGE_BYTES_MIN       (2 * HUGE_PAGE)
+#define WIDEN_FLOATS         65536         /* of one tile of sdw_cpu_staging */
+#define WINOGRAD_KERNELS_MAX (1280 * 1024) /* in * out of a weight that takes Winograd's form */
 
 static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable", "avx2", "avx512",
                                                      "avx512_bf16"};
@@ -45,15 +52,25 @@ static const struct sdw_cpu_kernels *kernels_for(enum sdw_isa isa, enum sdw_dtyp
     return &sdw_kernels_portable;
 }
 
+/* Aligned to a line of the cache; big blocks lie on huge pages where the system has them, which
+ * take a load's page faults from 800,000 to a few thousand. */
+static void *buffer_new(struct sdw_device *dev, size_t bytes)
+{
+    size_t align = bytes >= HUGE_BYTES_MIN ? HUGE_PAGE : CACHE_LINE;
+    void *buffer = aligned_alloc(align, (bytes + CACHE_LINE) / CACHE_LINE * CACHE_LINE);
+    if (!buffer)
+        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for %zu bytes", dev->id, bytes);
+#ifdef MADV_HUGEPAGE
+    else if (align == HUGE_PAGE)
+        madvise(buffer, bytes, MADV_HUGEPAGE); /* a hint: nothing is lost when it is refused */
+#endif
+    return buffer;
+}
+
 void *sdw_cpu_alloc(struct sdw_device *dev, size_t count, size_t bytes)
 {
-    size_t size = count * bytes;
-    void *memory = aligned_alloc(64, (size + 64) & ~(size_t)63);
-    if (!memory)
-        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for %zu bytes", dev->id, size);
-    else
-        memset(memory, 0, size);
-    return memory;
+    void *memory = buffer_new(dev, count * bytes);
+    return memory ? memset(memory, 0, count * bytes) : NULL;
 }
 
 void *sdw_cpu_workspace(struct sdw_device *dev, size_t bytes)
@@ -61,19 +78,10 @@ void *sdw_cpu_workspace(struct sdw_device *dev, size_t bytes)
     struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
     if (bytes > cpu->workspace_bytes || !cpu->workspace) {
         free(cpu->workspace);
-        cpu->workspace = sdw_cpu_alloc(dev, bytes, 1);
+        cpu->workspace = buffer_new(dev, bytes);
         cpu->workspace_bytes = cpu->workspace ? bytes : 0;
     }
     return cpu->workspace;
-}
-
-/* Activations are written before they are read: not zeroed. */
-static void *buffer_new(struct sdw_device *dev, size_t bytes)
-{
-    void *buffer = aligned_alloc(64, (bytes + 64) & ~(size_t)63);
-    if (!buffer)
-        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for %zu bytes", dev->id, bytes);
-    return buffer;
 }
 
 static void buffer_free(struct sdw_device *dev, void *buffer)
@@ -88,9 +96,44 @@ static void copy_in(struct sdw_device *dev, void *to, const void *from, size_t b
     memcpy(to, from, bytes);
 }
 
-static void do_nothing(struct sdw_device *dev)
+/* Nothing is queued on a CPU; what loading left behind goes. */
+static void sync_device(struct sdw_device *dev)
 {
-    (void)dev;
+    struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
+    free(cpu->staging);
+    cpu->staging = NULL;
+    cpu->staging_floats = 0;
+}
+
+struct widening {
+    float *to;
+    const struct sdw_array *from;
+    int64_t count;
+};
+
+static void widen_tile(void *context, int64_t i, int thread)
+{
+    const struct widening *w = context;
+    int64_t first = i * WIDEN_FLOATS,
+            n = w->count - first < WIDEN_FLOATS ? w->count - first : WIDEN_FLOATS;
+    (void)thread;
+    sdw_array_to_f32(w->to + first, w->from, first, n);
+}
+
+float *sdw_cpu_staging(struct sdw_device *dev, const struct sdw_array *array)
+{
+    struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
+    struct widening widening = {.from = array, .count = sdw_array_count(array)};
+    if (widening.count > cpu->staging_floats) {
+        sync_device(dev);
+        cpu->staging = buffer_new(dev, (size_t)widening.count * sizeof *cpu->staging);
+        if (!cpu->staging)
+            return NULL;
+        cpu->staging_floats = widening.count;
+    }
+    widening.to = cpu->staging;
+    sdw_pool_run((widening.count + WIDEN_FLOATS - 1) / WIDEN_FLOATS, widen_tile, &widening);
+    return cpu->staging;
 }
 
 static void weight_free(struct sdw_device *dev, struct sdw_weight *weight)
@@ -106,12 +149,16 @@ static void weight_free(struct sdw_device *dev, struct sdw_weight *weight)
     free(w);
 }
 
+/* Winograd's form of a weight takes 16/9 of its memory. That pays where the pictures are big, and
+ * there channels are few: of SD 1.5's UNet the levels of 64x64 and 32x32, a third of its work in a
+ * tenth of its weights, and the whole VAE. */
 static bool suits_winograd(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
 {
     const struct sdw_conv_geometry *g = &weight->geometry;
     return cpu->isa >= SDW_ISA_AVX512_BF16 && cpu->base.compute == SDW_BF16 &&
            weight->kernel == 3 && g->stride == 1 && g->top == 1 && g->left == 1 && g->bottom == 1 &&
-           g->right == 1 && sdw_winograd_usable(weight->in, weight->out);
+           g->right == 1 && (int64_t)weight->in * weight->out <= WINOGRAD_KERNELS_MAX &&
+           sdw_winograd_usable(weight->in, weight->out);
 }
 
 /* Fills the one form of the weight that its operator will use. */
@@ -197,6 +244,7 @@ static void close_device(struct sdw_device *dev)
 {
     struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
     sdw_onednn_close(cpu->onednn);
+    free(cpu->staging);
     free(cpu->workspace);
     free(cpu);
 }
@@ -317,7 +365,7 @@ static enum sdw_status open_device(struct sdw_device **dev,
                                 .pack_linear = pack_linear,
                                 .pack_conv = pack_conv,
                                 .weight_free = weight_free,
-                                .sync = do_nothing,
+                                .sync = sync_device,
                                 .close = close_device};
     sdw_ref_fill(&cpu->ops);
     if (isa != SDW_ISA_REFERENCE)

@@ -33,6 +33,8 @@ struct sdw_cpu {
     struct sdw_ops ops;        /* this device's copy of the table */
     void *workspace;           /* grows to what the greediest operator needs, and stays */
     size_t workspace_bytes;
+    float *staging; /* see sdw_cpu_staging */
+    int64_t staging_floats;
 };
 
 /* One of the forms is filled: plain for the reference and for our own kernel, else oneDNN's or
@@ -52,6 +54,10 @@ void *sdw_cpu_alloc(struct sdw_device *dev, size_t count, size_t bytes);
 /* The device's work space, at least `bytes` large, for the length of one operator; NULL after the
  * device has failed. */
 void *sdw_cpu_workspace(struct sdw_device *dev, size_t bytes);
+
+/* The numbers of an array on the host as f32, for packing; overwritten by the next call, gone with
+ * the next sync. NULL after the device has failed. */
+float *sdw_cpu_staging(struct sdw_device *dev, const struct sdw_array *array);
 
 /* ref_*.c: the oracle. */
 void sdw_ref_fill(struct sdw_ops *ops);

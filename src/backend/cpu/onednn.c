@@ -274,7 +274,7 @@ static bool reorder(struct sdw_device *dev, struct sdw_onednn_weight *packed,
                     const struct sdw_weight *weight, float *values)
 {
     dnnl_dims_t dims = {weight->out, weight->in, weight->kernel, weight->kernel};
-    dnnl_memory_desc_t plain;
+    dnnl_memory_desc_t plain = {0};
     dnnl_memory_t from = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t run = NULL;
@@ -318,7 +318,7 @@ static bool choose_format(struct sdw_device *dev, struct sdw_onednn_weight *pack
     if (ok) {
         packed->md = md_copy(dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
         weight->base.bytes = md_bytes(MD(packed->md));
-        packed->data = sdw_cpu_alloc(dev, weight->base.bytes, 1);
+        packed->data = dev->ops->buffer_new(dev, weight->base.bytes);
         dnnl_primitive_desc_destroy(pd);
         ok = packed->data &&
              dnnl_memory_create(&packed->bias, MD(layer.bias), packed->onednn->engine,
@@ -336,18 +336,15 @@ bool sdw_onednn_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight,
                      const struct sdw_array *array)
 {
     struct sdw_onednn_weight *packed = calloc(1, sizeof *packed);
-    int64_t count = sdw_array_count(array);
-    float *values = sdw_cpu_alloc(dev, (size_t)count, sizeof *values);
+    float *values = sdw_cpu_staging(dev, array);
     weight->onednn = packed;
-    bool ok = packed && values;
-    if (ok) {
-        packed->onednn = ((struct sdw_cpu *)dev)->onednn;
-        packed->compute = dev->compute;
-        sdw_array_to_f32(values, array, 0, count);
-        ok = choose_format(dev, packed, weight) && reorder(dev, packed, &weight->base, values);
+    if (!packed || !values) {
+        sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for a weight", dev->id);
+        return false;
     }
-    free(values);
-    return ok;
+    packed->onednn = ((struct sdw_cpu *)dev)->onednn;
+    packed->compute = dev->compute;
+    return choose_format(dev, packed, weight) && reorder(dev, packed, &weight->base, values);
 }
 
 static void primitive_free(struct primitive *p)

@@ -22,10 +22,11 @@
 #define ROWS                                                                                       \
     6 /* tiles that the inner kernel holds in registers, times BLOCK channels: 24 of 32 registers  \
        */
-#define LANES  16
-#define BLOCK  64 /* output channels at a time */
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
-#define FORCE  static inline __attribute__((always_inline)) TARGET
+#define LANES       16
+#define PACK_INPUTS 32 /* input channels that are read at a time at packing */
+#define BLOCK       64 /* output channels at a time */
+#define TARGET      __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+#define FORCE       static inline __attribute__((always_inline)) TARGET
 
 struct sdw_winograd {
     int in, out;
@@ -39,23 +40,23 @@ bool sdw_winograd_usable(int in, int out)
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 
-/* G g G^T of one 3x3 kernel. */
-static void transform_kernel(float u[POSITIONS], const float g[9])
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+
+/* U = G g G^T of 16 kernels side by side. */
+TARGET static void transform_kernels(lanes u[POSITIONS], const lanes g[9])
 {
-    float t[4][3];
+    lanes t[4][3];
     for (int x = 0; x < 3; x++) {
-        float a = g[x], b = g[3 + x], c = g[6 + x];
-        t[0][x] = a;
-        t[1][x] = 0.5f * (a + b + c);
-        t[2][x] = 0.5f * (a - b + c);
-        t[3][x] = c;
+        t[0][x] = g[x];
+        t[1][x] = (g[x] + g[3 + x] + g[6 + x]) * 0.5f;
+        t[2][x] = (g[x] - g[3 + x] + g[6 + x]) * 0.5f;
+        t[3][x] = g[6 + x];
     }
     for (int y = 0; y < 4; y++) {
-        float a = t[y][0], b = t[y][1], c = t[y][2];
-        u[4 * y + 0] = a;
-        u[4 * y + 1] = 0.5f * (a + b + c);
-        u[4 * y + 2] = 0.5f * (a - b + c);
-        u[4 * y + 3] = c;
+        u[4 * y] = t[y][0];
+        u[4 * y + 1] = (t[y][0] + t[y][1] + t[y][2]) * 0.5f;
+        u[4 * y + 2] = (t[y][0] - t[y][1] + t[y][2]) * 0.5f;
+        u[4 * y + 3] = t[y][2];
     }
 }
 
@@ -75,22 +76,42 @@ static uint16_t *block_start(const struct sdw_winograd *weight, int block)
     return weight->u + (size_t)block * BLOCK * POSITIONS * (size_t)weight->in;
 }
 
-/* A tile of the packing is one output channel. */
-static void pack_channel(void *context, int64_t o, int thread)
+/* The kernels from input channel `i` to 16 output channels, transformed and rounded to bf16. */
+TARGET static void pack_kernels(__m256i u[POSITIONS], float rows[LANES][PACK_INPUTS * 9], int i)
+{
+    lanes g[9], values[POSITIONS];
+    for (int tap = 0; tap < 9; tap++)
+        for (int lane = 0; lane < LANES; lane++)
+            g[tap][lane] = rows[lane][i * 9 + tap];
+    transform_kernels(values, g);
+    for (int p = 0; p < POSITIONS; p++)
+        u[p] = (__m256i)_mm512_cvtneps_pbh((__m512)values[p]);
+}
+
+/* A tile of the packing is 16 output channels: what it writes are whole lines of the cache. */
+TARGET static void pack_channels(void *context, int64_t group, int thread)
 {
     struct packing *packing = context;
     struct sdw_winograd *to = packing->to;
-    int block = (int)o / BLOCK, width = block_width(to, block), lane = (int)o % BLOCK;
-    uint16_t *u = block_start(to, block);
+    int first = (int)group * LANES, block = first / BLOCK, width = block_width(to, block);
+    float rows[LANES][PACK_INPUTS * 9];
     (void)thread;
     for (int i = 0; i < to->in; i++) {
-        float kernel[9], values[POSITIONS];
-        sdw_array_to_f32(kernel, packing->from, (o * to->in + i) * 9, 9);
-        transform_kernel(values, kernel);
-        for (int p = 0; p < POSITIONS; p++)
-            u[(((size_t)p * (size_t)to->in / 2 + (size_t)i / 2) * (size_t)width + (size_t)lane) *
-                  2 +
-              (size_t)(i & 1)] = sdw_f32_to_bf16(values[p]);
+        if (i % PACK_INPUTS == 0)
+            for (int lane = 0; lane < LANES; lane++)
+                sdw_array_to_f32(rows[lane], packing->from,
+                                 ((int64_t)(first + lane) * to->in + i) * 9, PACK_INPUTS * 9);
+        if (i % 2)
+            continue;
+        __m256i even[POSITIONS], odd[POSITIONS];
+        pack_kernels(even, rows, i % PACK_INPUTS);
+        pack_kernels(odd, rows, i % PACK_INPUTS + 1);
+        uint16_t *u =
+            block_start(to, block) + ((size_t)i / 2 * (size_t)width + (size_t)(first % BLOCK)) * 2;
+        for (int p = 0; p < POSITIONS; p++, u += (size_t)to->in * (size_t)width)
+            _mm512_store_si512(
+                u, _mm512_or_si512(_mm512_cvtepu16_epi32(even[p]),
+                                   _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd[p]), 16)));
     }
 }
 
@@ -112,7 +133,7 @@ struct sdw_winograd *sdw_winograd_pack(const struct sdw_array *weight, const str
     if (bias)
         sdw_array_to_f32(packed->bias, bias, 0, packed->out);
     struct packing packing = {packed, weight};
-    sdw_pool_run(packed->out, pack_channel, &packing);
+    sdw_pool_run(packed->out / LANES, pack_channels, &packing);
     *bytes = size + (size_t)packed->out * sizeof(float);
     return packed;
 }
