@@ -2,7 +2,9 @@
  * as golden/README.md describes, so that anyone can check and measure without a download.
  *
  *   make_model golden FROM OUT        the tiny models of FROM/models/manifest.json, to OUT/models
- *   make_model NAME OUT [TOKENIZER]   a full-size model (tests/model/geometry/NAME), in f16
+ *   make_model NAME OUT [TOKENIZER]   a full-size model (tests/model/geometry/NAME), in f16, with
+ *                                     the vocab.json and merges.txt of TOKENIZER; without that,
+ *                                     with a vocabulary of single bytes
  *
  * What tensors a full-size model has, the program learns from its own loader. */
 #include "make_model.h"
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char usage[] = "usage: make_model golden FROM OUT\n"
                             "       make_model sd15|sd15-inpaint|sd21|sdxl OUT [TOKENIZER_DIR]\n";
@@ -180,6 +183,25 @@ static bool make_listened(const char *out, const char *model, const char *compon
     return opened && listening.good && make_file_write(&file, path);
 }
 
+/* The vocabulary of `from`, or one of single bytes when that is NULL. */
+static bool make_tokenizer(const char *to, const char *from)
+{
+    static const char *const names[] = {"vocab.json", "merges.txt"};
+    char path[4096];
+    snprintf(path, sizeof path, "%s/", to);
+    make_folders(path);
+    for (int i = 0; from && i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", from, names[i]);
+        if (access(path, R_OK) != 0) {
+            perror(path);
+            return false;
+        }
+        if (!copy_file(from, to, names[i]))
+            return false;
+    }
+    return from || make_vocabulary_write(to);
+}
+
 static bool make_full(const char *name, const char *out, const char *tokenizer)
 {
     static struct sdw_model_config config;
@@ -198,9 +220,7 @@ static bool make_full(const char *name, const char *out, const char *tokenizer)
         char to[4096];
         snprintf(to, sizeof to, "%s/%s", out, config.tokenizer[i]);
         good = good && make_listened(out, name, config.text_component[i], dev, &config);
-        if (tokenizer)
-            good = good && copy_file(tokenizer, to, "vocab.json") &&
-                   copy_file(tokenizer, to, "merges.txt");
+        good = good && make_tokenizer(to, tokenizer);
     }
     good = good && make_listened(out, name, "unet", dev, &config) &&
            make_listened(out, name, "vae", dev, &config);

@@ -26,6 +26,9 @@ bool make_file_add(struct make_file *file, const char *name, const char *dtype, 
                    const int64_t *dim);
 bool make_file_write(struct make_file *file, const char *path);
 
+/* vocab.json and merges.txt of single bytes in `folder`, which must be there. */
+bool make_vocabulary_write(const char *folder);
+
 /* Opens a component without weights on a trace device, and closes it: its loader is listened to. */
 bool make_model_open(const char *component, struct sdw_device *dev,
                      const struct sdw_model_config *config);
