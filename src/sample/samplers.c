@@ -5,8 +5,12 @@
 #include <string.h>
 #include <strings.h>
 
+/* Runge-Kutta steps are the class's default, but a model of another class does not mean them: nine
+ * evaluations more, and none of them can start from an image. */
 static void pndm_defaults(struct sdw_schedule_config *config)
 {
+    if (config->skip_prk_steps < 0)
+        config->skip_prk_steps = strcmp(config->class_name, "PNDMScheduler") != 0;
     if (config->set_alpha_to_one < 0)
         config->set_alpha_to_one = 0;
 }

@@ -159,6 +159,24 @@ static void evaluations_and_steps(void **state)
     }
 }
 
+/* A model of another class says nothing of Runge-Kutta steps. */
+static void pndm_of_another_class(void **state)
+{
+    (void)state;
+    struct sdw_schedule_config euler = config_of("{\"_class_name\": \"EulerDiscreteScheduler\"}");
+    struct sdw_schedule_config own = config_of("{\"_class_name\": \"PNDMScheduler\"}");
+    struct sdw_sampler_options options = {"pndm", NULL, 10, 1, 0, COUNT};
+    struct sdw_sampler *s;
+    assert_int_equal(sdw_sampler_open(&s, &options, &euler, NULL), SDW_OK);
+    assert_int_equal(sdw_sampler_evals(s), 11);
+    sdw_sampler_close(s);
+    assert_int_equal(sdw_sampler_open(&s, &options, &own, NULL), SDW_OK);
+    assert_int_equal(sdw_sampler_evals(s), 19);
+    for (int i = 0; i < 19; i++)
+        assert_int_equal(sdw_sampler_step_of(s, i), i < 10 ? 1 : i - 8);
+    sdw_sampler_close(s);
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -251,6 +269,7 @@ int main(void)
         cmocka_unit_test(every_row_runs_at_every_length),
         cmocka_unit_test(a_run_resumes_byte_for_byte),
         cmocka_unit_test(evaluations_and_steps),
+        cmocka_unit_test(pndm_of_another_class),
         cmocka_unit_test(names),
         cmocka_unit_test(faults_in_a_configuration),
         cmocka_unit_test(faults_in_options),
