@@ -53,6 +53,14 @@ static int64_t element_count(const struct make_tensor *tensor)
     return count;
 }
 
+int64_t make_file_parameters(const struct make_file *file)
+{
+    int64_t count = 0;
+    for (int i = 0; i < file->count; i++)
+        count += element_count(&file->tensor[i]);
+    return count;
+}
+
 static size_t element_bytes(const struct make_tensor *tensor)
 {
     return tensor->dtype[0] == 'I' ? 8 : tensor->dtype[1] == '3' ? 4 : 2;

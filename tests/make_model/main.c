@@ -12,8 +12,8 @@
 #include "backend/registry.h"
 #include "base/clock.h"
 #include "model/config.h"
-#include "nn/loader.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,59 +128,21 @@ static bool make_golden(const char *from, const char *out)
 
 /* ---- full-size models, from their geometry ---- */
 
-struct listening {
-    struct make_file *file;
-    bool conv_projections; /* SD 1.x keeps proj_in and proj_out as 1x1 convolutions */
-    bool good;
-};
-
-static bool contains(const char *name, const char *part)
-{
-    return strstr(name, part) != NULL;
-}
-
-/* A tensor that the loader asked for. Linear layers that files keep as 1x1 convolutions get their
- * two more dimensions. */
-static void heard(void *context, const char *name, int rank, const int64_t *dim)
-{
-    struct listening *listening = context;
-    int64_t shape[SDW_RANK_MAX] = {1, 1, 1, 1};
-    memcpy(shape, dim, (size_t)rank * sizeof *dim);
-    bool conv = contains(name, "conv_shortcut.") || contains(name, "quant_conv.") ||
-                (listening->conv_projections &&
-                 (contains(name, ".proj_in.") || contains(name, ".proj_out.")));
-    listening->good = listening->good && make_file_add(listening->file, name, "F16",
-                                                       rank == 2 && conv ? 4 : rank, shape);
-}
-
-static bool linear_projections(const char *folder)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/unet/config.json", folder);
-    json_t *config = json_load_file(path, 0, NULL);
-    bool linear = json_is_true(json_object_get(config, "use_linear_projection"));
-    json_decref(config);
-    return linear;
-}
-
 static bool make_listened(const char *out, const char *model, const char *component,
                           struct sdw_device *dev, const struct sdw_model_config *config)
 {
     struct make_file file = {.model = model, .component = component};
-    struct listening listening = {&file, !linear_projections(config->folder), true};
-    struct sdw_loader_listener listener = {heard, &listening};
-    sdw_loader_listen(&listener);
-    bool opened = make_model_open(component, dev, config);
-    sdw_loader_listen(NULL);
+    bool good = make_file_list(&file, dev, config);
     bool text = strncmp(component, "text_encoder", 12) == 0;
-    if (text && opened)
-        opened = make_file_add(&file, "text_model.embeddings.position_ids", "I64", 2,
-                               (int64_t[]){1, config->text[0].positions});
+    printf("%s: %" PRId64 " parameters\n", component, make_file_parameters(&file));
+    if (text && good)
+        good = make_file_add(&file, "text_model.embeddings.position_ids", "I64", 2,
+                             (int64_t[]){1, config->text[0].positions});
     char path[4096];
     snprintf(path, sizeof path, "%s/%s/%s.safetensors", out, component,
              text ? "model" : "diffusion_pytorch_model");
     make_folders(path);
-    return opened && listening.good && make_file_write(&file, path);
+    return good && make_file_write(&file, path);
 }
 
 /* The vocabulary of `from`, or one of single bytes when that is NULL. */

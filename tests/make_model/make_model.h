@@ -24,13 +24,14 @@ struct make_file {
 /* Errors are printed; false then. */
 bool make_file_add(struct make_file *file, const char *name, const char *dtype, int rank,
                    const int64_t *dim);
+/* Adds what the component named in `file` asks its loader for, in f16, shaped as published files
+ * have it. `dev` is a trace device. */
+bool make_file_list(struct make_file *file, struct sdw_device *dev,
+                    const struct sdw_model_config *config);
+int64_t make_file_parameters(const struct make_file *file); /* numbers in all tensors */
 bool make_file_write(struct make_file *file, const char *path);
 
 /* vocab.json and merges.txt of single bytes in `folder`, which must be there. */
 bool make_vocabulary_write(const char *folder);
-
-/* Opens a component without weights on a trace device, and closes it: its loader is listened to. */
-bool make_model_open(const char *component, struct sdw_device *dev,
-                     const struct sdw_model_config *config);
 
 #endif
