@@ -3,6 +3,8 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #ifdef SDW_HAVE_OPENMP
 #include <omp.h>
@@ -21,6 +23,18 @@ static int processors(void)
         return CPU_COUNT(&set);
 #endif
     return 1;
+}
+
+void sdw_pool_settle(char **argv)
+{
+#if defined(SDW_HAVE_OPENMP) && defined(__linux__)
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv); /* comes back only where there is no /proc: then it spins */
+#else
+    (void)argv;
+#endif
 }
 
 int sdw_pool_threads(void)

@@ -12,6 +12,12 @@
 
 #define SDW_POOL_THREADS_MAX 256
 
+/* For the first line of main: gcc's OpenMP spins at its barriers unless its environment says
+ * otherwise when the program is loaded, and beside one busy neighbour that makes small models five
+ * times slower. Sets OMP_WAIT_POLICY=passive and starts the program again, once; does nothing where
+ * the variable is set or OpenMP is not in use. */
+void sdw_pool_settle(char **argv);
+
 /* 0 means one thread for each processor that this process may run on. Call before the first
  * sdw_pool_run. */
 void sdw_pool_threads_set(int threads);

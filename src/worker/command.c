@@ -1,6 +1,8 @@
 /* command.c: picks the command; `serve` is the one that needs no name. */
 #include "worker/command.h"
 
+#include "base/pool.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -53,6 +55,7 @@ bool sdw_command_informed(const struct sdw_options *options, enum sdw_command co
 
 int sdw_main(int argc, char **argv, const char *backend)
 {
+    sdw_pool_settle(argv);
     if (argc < 2 || argv[1][0] == '-')
         return sdw_command_serve(argc, argv, backend);
     for (size_t i = 0; i < COMMANDS; i++)
