@@ -1,7 +1,7 @@
 /* safetensors.c: any bytes as a file. What the parser accepts, every array of it can be read. */
 #include "fuzz.h"
 
-#include "weights/safetensors.h"
+#include "weights/file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static void read_array(const struct sdw_array *array)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct sdw_weights *weights = calloc(1, sizeof *weights);
-    struct sdw_mapping mapping = {(void *)(uintptr_t)data, size};
+    struct sdw_mapping mapping = {data, size};
     struct sdw_error err = {0};
     FUZZ_CHECK(weights && (weights->path = strdup("fuzz")));
     if (sdw_safetensors_parse(weights, "fuzz", &mapping, &err) != SDW_OK)

@@ -1,16 +1,11 @@
 /* safetensors.c: believes nothing in the header before it is checked against the size of the file.
  */
-#include "weights/safetensors.h"
+#include "weights/file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -93,28 +88,6 @@ static enum sdw_status parse_tensor(struct sdw_array *array, const struct parsin
     return SDW_OK;
 }
 
-static enum sdw_status add_entry(struct sdw_weights *weights, const char *name,
-                                 const struct sdw_array *array, struct sdw_error *err)
-{
-    if (weights->count == SDW_WEIGHTS_ARRAYS_MAX)
-        return sdw_fail(err, SDW_TOO_LARGE, "%s: more than %d tensors", weights->path,
-                        SDW_WEIGHTS_ARRAYS_MAX);
-    if (weights->count == weights->capacity) {
-        int capacity = weights->capacity ? 2 * weights->capacity : 256;
-        struct sdw_weights_entry *entry = realloc(weights->entry, (size_t)capacity * sizeof *entry);
-        if (!entry)
-            return sdw_fail(err, SDW_MEMORY, "%s: no memory for %d tensors", weights->path,
-                            capacity);
-        weights->entry = entry;
-        weights->capacity = capacity;
-    }
-    char *copy = strdup(name);
-    if (!copy)
-        return sdw_fail(err, SDW_MEMORY, "%s: no memory for the name of a tensor", weights->path);
-    weights->entry[weights->count++] = (struct sdw_weights_entry){.name = copy, .array = *array};
-    return SDW_OK;
-}
-
 /* The tensors of one file must not share bytes: `entry` is the file's part of the list. */
 static int by_offset(const void *a, const void *b)
 {
@@ -191,7 +164,7 @@ enum sdw_status sdw_safetensors_parse(struct sdw_weights *weights, const char *p
             continue;
         status = parse_tensor(&array, &file, name, tensor, err);
         if (!status)
-            status = add_entry(weights, name, &array, err);
+            status = sdw_weights_add(weights, name, strlen(name), &array, err);
         if (status)
             break;
     }
@@ -199,35 +172,4 @@ enum sdw_status sdw_safetensors_parse(struct sdw_weights *weights, const char *p
     if (!status && weights->count > first)
         status = check_overlap(weights->entry + first, weights->count - first, path, err);
     return status;
-}
-
-enum sdw_status sdw_safetensors_add(struct sdw_weights *weights, const char *path,
-                                    struct sdw_error *err)
-{
-    if (weights->mappings == SDW_WEIGHTS_FILES_MAX)
-        return sdw_fail(err, SDW_TOO_LARGE, "%s: more than %d files", weights->path,
-                        SDW_WEIGHTS_FILES_MAX);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return sdw_fail_errno(err, "cannot open %s", path);
-    struct stat info;
-    struct sdw_mapping *mapping = &weights->mapping[weights->mappings];
-    enum sdw_status status = SDW_OK;
-    if (fstat(fd, &info) < 0) {
-        status = sdw_fail_errno(err, "cannot read %s", path);
-    } else if (!S_ISREG(info.st_mode) || info.st_size < 8) {
-        status = sdw_fail(err, SDW_FORMAT, "%s has %lld bytes: too short for a safetensors file",
-                          path, (long long)info.st_size);
-    } else {
-        mapping->bytes = (size_t)info.st_size;
-        mapping->start = mmap(NULL, mapping->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (mapping->start == MAP_FAILED) {
-            mapping->start = NULL;
-            status = sdw_fail_errno(err, "cannot map %s", path);
-        } else {
-            weights->mappings++;
-        }
-    }
-    close(fd);
-    return status ? status : sdw_safetensors_parse(weights, path, mapping, err);
 }

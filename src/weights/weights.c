@@ -2,13 +2,15 @@
 #include "weights/weights.h"
 
 #include "base/text.h"
-#include "weights/safetensors.h"
+#include "weights/file.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define INDEX_SUFFIX    ".index.json"
@@ -35,6 +37,66 @@ static bool already_added(json_t *seen, const char *shard)
     return false;
 }
 
+enum sdw_status sdw_weights_add(struct sdw_weights *weights, const char *name, size_t name_bytes,
+                                const struct sdw_array *array, struct sdw_error *err)
+{
+    if (weights->count == SDW_WEIGHTS_ARRAYS_MAX)
+        return sdw_fail(err, SDW_TOO_LARGE, "%s: more than %d tensors", weights->path,
+                        SDW_WEIGHTS_ARRAYS_MAX);
+    if (weights->count == weights->capacity) {
+        int capacity = weights->capacity ? 2 * weights->capacity : 256;
+        struct sdw_weights_entry *entry = realloc(weights->entry, (size_t)capacity * sizeof *entry);
+        if (!entry)
+            return sdw_fail(err, SDW_MEMORY, "%s: no memory for %d tensors", weights->path,
+                            capacity);
+        weights->entry = entry;
+        weights->capacity = capacity;
+    }
+    char *copy = strndup(name, name_bytes);
+    if (!copy)
+        return sdw_fail(err, SDW_MEMORY, "%s: no memory for the name of a tensor", weights->path);
+    weights->entry[weights->count++] = (struct sdw_weights_entry){.name = copy, .array = *array};
+    return SDW_OK;
+}
+
+/* By their first bytes: a zip archive is torch's, anything else is tried as safetensors. */
+static enum sdw_status parse_file(struct sdw_weights *weights, const char *path,
+                                  const struct sdw_mapping *mapping, struct sdw_error *err)
+{
+    if (mapping->bytes >= 4 && memcmp(mapping->start, "PK\3\4", 4) == 0)
+        return sdw_pickle_parse(weights, path, mapping, err);
+    return sdw_safetensors_parse(weights, path, mapping, err);
+}
+
+static enum sdw_status add_file(struct sdw_weights *weights, const char *path,
+                                struct sdw_error *err)
+{
+    if (weights->mappings == SDW_WEIGHTS_FILES_MAX)
+        return sdw_fail(err, SDW_TOO_LARGE, "%s: more than %d files", weights->path,
+                        SDW_WEIGHTS_FILES_MAX);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return sdw_fail_errno(err, "cannot open %s", path);
+    struct stat info;
+    struct sdw_mapping *mapping = &weights->mapping[weights->mappings];
+    enum sdw_status status = SDW_OK;
+    if (fstat(fd, &info) < 0) {
+        status = sdw_fail_errno(err, "cannot read %s", path);
+    } else if (!S_ISREG(info.st_mode) || info.st_size < 8) {
+        status = sdw_fail(err, SDW_FORMAT, "%s has %lld bytes: too short for a file of weights",
+                          path, (long long)info.st_size);
+    } else {
+        mapping->bytes = (size_t)info.st_size;
+        mapping->start = mmap(NULL, mapping->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (mapping->start == MAP_FAILED)
+            status = sdw_fail_errno(err, "cannot map %s", path);
+        else
+            weights->mappings++;
+    }
+    close(fd);
+    return status ? status : parse_file(weights, path, mapping, err);
+}
+
 /* {"weight_map": {"tensor name": "shard file", ...}} */
 static enum sdw_status add_shards(struct sdw_weights *weights, const char *path, const json_t *map,
                                   struct sdw_error *err)
@@ -55,7 +117,7 @@ static enum sdw_status add_shards(struct sdw_weights *weights, const char *path,
         char full[PATH_BYTES_MAX];
         const char *slash = strrchr(path, '/');
         snprintf(full, sizeof full, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, shard);
-        status = sdw_safetensors_add(weights, full, err);
+        status = add_file(weights, full, err);
         if (status)
             break;
     }
@@ -111,9 +173,8 @@ enum sdw_status sdw_weights_open(struct sdw_weights **weights, const char *path,
         free(opened);
         return sdw_fail(err, SDW_MEMORY, "no memory to open %s", path);
     }
-    enum sdw_status status = has_suffix(path, INDEX_SUFFIX)
-                                 ? open_index(opened, path, err)
-                                 : sdw_safetensors_add(opened, path, err);
+    enum sdw_status status = has_suffix(path, INDEX_SUFFIX) ? open_index(opened, path, err)
+                                                            : add_file(opened, path, err);
     if (!status)
         status = sdw_weights_sort(opened, err);
     if (status) {
@@ -129,7 +190,7 @@ void sdw_weights_close(struct sdw_weights *weights)
     if (!weights)
         return;
     for (int i = 0; i < weights->mappings; i++)
-        munmap(weights->mapping[i].start, weights->mapping[i].bytes);
+        munmap((void *)weights->mapping[i].start, weights->mapping[i].bytes);
     for (int i = 0; i < weights->count; i++) {
         free(weights->entry[i].name);
         free(weights->entry[i].copy);

@@ -19,7 +19,8 @@
 
 struct sdw_weights;
 
-/* Opens `path`: a .safetensors file, or a *.safetensors.index.json whose shards lie beside it. */
+/* Opens `path`: a .safetensors file, a *.safetensors.index.json whose shards lie beside it, or what
+ * torch.save wrote (.ckpt, .pt, .bin), of which only tensors are read and nothing is executed. */
 enum sdw_status sdw_weights_open(struct sdw_weights **weights, const char *path,
                                  struct sdw_error *err);
 void sdw_weights_close(struct sdw_weights *weights); /* NULL is allowed */
