@@ -57,8 +57,8 @@ static const struct sdw_cpu_kernels *kernels_for(enum sdw_isa isa, enum sdw_dtyp
 static void *buffer_new(struct sdw_device *dev, size_t bytes)
 {
     size_t align = bytes >= HUGE_BYTES_MIN ? HUGE_PAGE : CACHE_LINE;
-    void *buffer = aligned_alloc(align, (bytes + CACHE_LINE) / CACHE_LINE * CACHE_LINE);
-    if (!buffer)
+    void *buffer = NULL;
+    if (posix_memalign(&buffer, align, bytes ? bytes : 1) != 0)
         sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for %zu bytes", dev->id, bytes);
 #ifdef MADV_HUGEPAGE
     else if (align == HUGE_PAGE)
