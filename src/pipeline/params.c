@@ -168,7 +168,7 @@ static bool is_quoted_integer(const json_t *value)
 {
     const char *text = json_is_string(value) ? json_string_value(value) : "";
     size_t sign = *text == '-', digits = strspn(text + sign, "0123456789");
-    return digits >= BIG_INTEGER_DIGITS && !text[sign + digits];
+    return digits >= BIG_INTEGER_DIGITS && !text[sign + digits] && text[sign] != '0';
 }
 
 static void set_number_from_json(struct sdw_params *params, const struct sdw_param_row *row,

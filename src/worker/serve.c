@@ -9,6 +9,7 @@
 #include "hub/catalogue.h"
 #include "sample/sampler.h"
 #include "worker/command.h"
+#include "worker/heartbeat.h"
 #include "worker/session.h"
 
 #include <pthread.h>
@@ -19,7 +20,8 @@
 #include <unistd.h>
 
 #define STOP_JOBS_S    1.0 /* for the running job to reach its next step */
-#define STOP_STREAMS_S 0.5 /* for the last events to leave */
+#define STOP_STREAMS_S 0.4 /* for the last events to leave */
+#define STOP_QUEEN_S   0.3 /* for the queen to hear that it is over */
 #define SAMPLERS_MAX   64
 #define MODELS_MAX     64
 
@@ -32,6 +34,7 @@ struct serve {
     struct sdw_session session;
     struct sdw_jobs *jobs;
     struct sdw_server *server;
+    struct sdw_heartbeat *heartbeat;
     struct sdw_server_model models[MODELS_MAX];
     struct sdw_server_sampler samplers[SAMPLERS_MAX];
     pthread_mutex_t lock;
@@ -60,6 +63,12 @@ static void tell_state(void *context, struct sdw_server_state *state)
         snprintf(state->reason, sizeof state->reason,
                  serve->phase == LOADING ? "model loading" : "worker stopping");
     pthread_mutex_unlock(&serve->lock);
+}
+
+static void tell_busy(void *context, bool busy)
+{
+    struct serve *serve = context;
+    sdw_heartbeat_status(serve->heartbeat, busy ? "busy" : "ready");
 }
 
 static void ask_to_stop(void *context)
@@ -137,7 +146,8 @@ static void fill_tables(struct serve *serve, struct sdw_server_options *options)
 static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
 {
     const struct sdw_options *options = serve->options;
-    struct sdw_jobs_options queue = {.queue_max = (int)options->queue_max};
+    struct sdw_jobs_options queue = {
+        .queue_max = (int)options->queue_max, .busy = tell_busy, .context = serve};
     enum sdw_status status = sdw_jobs_open(&serve->jobs, &queue, err);
     if (status)
         return status;
@@ -173,12 +183,26 @@ static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
     return SDW_OK;
 }
 
+static enum sdw_status start_heartbeat(struct serve *serve, struct sdw_error *err)
+{
+    struct sdw_heartbeat_options options = {.queen_url = serve->options->queen_url,
+                                            .callback_url = serve->options->callback_url,
+                                            .worker_id = serve->worker_id,
+                                            .model_id = serve->model_id,
+                                            .device = serve->session.dev->id,
+                                            .version = SDW_VERSION,
+                                            .port = sdw_server_port(serve->server)};
+    return sdw_heartbeat_open(&serve->heartbeat, &options, err);
+}
+
 static enum sdw_status run(struct serve *serve, struct sdw_error *err)
 {
     enum sdw_status status =
         sdw_session_open_device(&serve->session, serve->options, serve->backend, err);
     if (!status)
         status = start_server(serve, err);
+    if (!status)
+        status = start_heartbeat(serve, err);
     if (!status)
         status = sdw_session_load(&serve->session, serve->options, err);
     if (status)
@@ -188,15 +212,20 @@ static enum sdw_status run(struct serve *serve, struct sdw_error *err)
     if (status)
         return status;
     set_phase(serve, READY);
+    sdw_heartbeat_status(serve->heartbeat, "ready");
     sdw_log_info("ready: %s on %s", serve->model_id, serve->session.dev->description);
 
     pthread_mutex_lock(&serve->lock);
     while (serve->phase != STOPPING)
         pthread_cond_wait(&serve->changed, &serve->lock);
     pthread_mutex_unlock(&serve->lock);
+    sdw_heartbeat_status(serve->heartbeat, "stopping");
     bool ended = sdw_jobs_stop(serve->jobs, STOP_JOBS_S);
     sdw_server_close(serve->server, STOP_STREAMS_S);
     serve->server = NULL;
+    sdw_heartbeat_status(serve->heartbeat, "stopped");
+    sdw_heartbeat_close(serve->heartbeat, STOP_QUEEN_S);
+    serve->heartbeat = NULL;
     if (!ended) {
         sdw_log_info("stopped in the middle of a step");
         _exit(0); /* the step would take longer than a hive waits; nothing of it is worth saving */
@@ -217,6 +246,7 @@ static enum sdw_status serve_all(const struct sdw_options *options, const char *
     if (status)
         return status;
     status = run(&serve, err);
+    sdw_heartbeat_close(serve.heartbeat, STOP_QUEEN_S);
     sdw_server_close(serve.server, 0);
     sdw_jobs_close(serve.jobs);
     sdw_session_close(&serve.session);
