@@ -11,10 +11,9 @@ struct check {
     struct sdw_device *fast,
         *plain; /* the device under test, and the CPU's reference kernels in f32 */
     const char *filter;
-    bool verbose;
     bool products; /* the case at hand multiplies matrices in the compute type */
     double tolerance, tolerance_narrow, tolerance_products;
-    uint64_t seed;
+    uint64_t seed, digest;
     int passed, failed;
 };
 

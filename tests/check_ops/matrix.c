@@ -85,6 +85,7 @@ void check_matrix(struct check *c)
         {1, 32, 1, 1280, 320, 0, 1, 0, SDW_ACT_NONE, 1},
         {2, 1, 1, 320, 1280, 0, 1, 0, SDW_ACT_SILU, 0},
         {1, 77, 1, 768, 3072, 0, 1, 0, SDW_ACT_QUICK_GELU, 0},
+        {1, 77, 1, 3072, 768, 0, 1, 0, SDW_ACT_NONE, 2}, /* a sum that oneDNN splits in f32 */
         {1, 16, 1, 1024, 640, 0, 1, 0, SDW_ACT_GELU, 1},
         {1, 8, 8, 320, 320, 3, 1, 0, SDW_ACT_NONE, 0},
         {2, 6, 6, 640, 320, 3, 1, 0, SDW_ACT_NONE, 1},

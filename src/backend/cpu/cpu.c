@@ -18,6 +18,7 @@
 #define HUGE_BYTES_MIN       (2 * HUGE_PAGE)
 #define WIDEN_FLOATS         65536         /* of one tile of sdw_cpu_staging */
 #define WINOGRAD_KERNELS_MAX (1280 * 1024) /* in * out of a weight that takes Winograd's form */
+#define SUM_INPUTS_MAX       1280          /* of an f32 linear layer that runs on oneDNN */
 
 static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable", "avx2", "avx512",
                                                      "avx512_bf16"};
@@ -161,6 +162,13 @@ static bool suits_winograd(const struct sdw_cpu *cpu, const struct sdw_weight *w
            sdw_winograd_usable(weight->in, weight->out);
 }
 
+/* oneDNN divides long f32 sums of a linear layer between the threads, which rounds to other bytes
+ * for another number of them (seen at 3072 and 5120 inputs); our own kernel takes those layers. */
+static bool splits_sums(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
+{
+    return cpu->base.compute == SDW_F32 && weight->kernel == 0 && weight->in > SUM_INPUTS_MAX;
+}
+
 /* Fills the one form of the weight that its operator will use. */
 static bool pack_form(struct sdw_device *dev, struct sdw_cpu_weight *w,
                       const struct sdw_array *array, const struct sdw_array *bias)
@@ -181,7 +189,8 @@ static bool pack_form(struct sdw_device *dev, struct sdw_cpu_weight *w,
                             w->base.out, w->base.in);
         return w->winograd != NULL;
     }
-    return cpu->onednn ? sdw_onednn_pack(dev, w, array) : sdw_matrix_pack(dev, w, array);
+    return cpu->onednn && !splits_sums(cpu, &w->base) ? sdw_onednn_pack(dev, w, array)
+                                                      : sdw_matrix_pack(dev, w, array);
 }
 
 static struct sdw_weight *pack(struct sdw_device *dev, const struct sdw_array *array,
