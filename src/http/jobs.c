@@ -47,17 +47,6 @@ static bool acceptable_type(const char *type)
     return false;
 }
 
-/* A page of another site may post forms from a visitor's browser to a worker beside it. */
-static bool foreign_origin(const struct request *request)
-{
-    const char *origin = sdw_request_header(request, "Origin");
-    const char *host = sdw_request_header(request, "Host");
-    if (!origin)
-        return false;
-    const char *name = strstr(origin, "://");
-    return !host || !name || strcasecmp(name + 3, host) != 0;
-}
-
 static int retry_seconds(const struct request *request)
 {
     struct sdw_jobs_counts counts;
@@ -115,8 +104,6 @@ enum MHD_Result sdw_handle_submit(struct request *request)
     if (!acceptable_type(type))
         sdw_fail(&request->err, SDW_MEDIA_TYPE,
                  "the body must be JSON (Content-Type: application/json), not %.80s", type);
-    else if (foreign_origin(request))
-        sdw_fail(&request->err, SDW_FORBIDDEN, "pages of other sites may not submit jobs");
     if (request->err.status)
         return sdw_answer_error(request, &request->err);
     sdw_server_state(request, &state);

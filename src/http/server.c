@@ -68,6 +68,46 @@ static void check_access(struct request *request)
     }
 }
 
+/* A page of another site can make its visitor's browser post to a worker that only the visitor
+ * reaches; the browser says where the page is from. */
+static bool is_foreign(const struct request *request)
+{
+    const char *origin = sdw_request_header(request, "Origin");
+    const char *host = sdw_request_header(request, "Host");
+    if (!origin)
+        return false;
+    const char *name = strstr(origin, "://");
+    return !host || !name || strcasecmp(name + 3, host) != 0;
+}
+
+/* A name that somebody else's name server points at 127.0.0.1 makes that page and the worker one
+ * site; so a worker on loopback answers to the names of loopback alone. */
+static bool is_misnamed(const struct request *request)
+{
+    static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+    const char *bound = request->server->options.bind_addr;
+    const char *host = sdw_request_header(request, "Host");
+    if (!host || (strncmp(bound, "127.", 4) != 0 && strcmp(bound, "::1") != 0))
+        return false;
+    size_t length = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (length == strlen(names[i]) && strncasecmp(host, names[i], length) == 0)
+            return false;
+    return strlen(bound) != length || strncmp(host, bound, length) != 0;
+}
+
+static void check_site(struct request *request)
+{
+    if (request->err.status || !request->route)
+        return;
+    if (is_misnamed(request))
+        sdw_fail(&request->err, SDW_FORBIDDEN,
+                 "this worker listens on %s and answers to that name or localhost, not to %.100s",
+                 request->server->options.bind_addr, sdw_request_header(request, "Host"));
+    else if (strcmp(request->route->method, "GET") != 0 && is_foreign(request))
+        sdw_fail(&request->err, SDW_FORBIDDEN, "pages of other sites may only read");
+}
+
 static struct request *begin(struct sdw_server *server, struct MHD_Connection *connection,
                              const char *method, const char *url)
 {
@@ -79,6 +119,7 @@ static struct request *begin(struct sdw_server *server, struct MHD_Connection *c
     sdw_text_init(&request->body, server->options.body_bytes_max);
     sdw_route_find(request, method, url);
     check_access(request);
+    check_site(request);
     return request;
 }
 

@@ -227,6 +227,52 @@ static void refusals(void **state)
     worker_close(worker);
 }
 
+/* What a page of another site can make a browser send. */
+static void other_sites(void **state)
+{
+    (void)state;
+    struct worker *worker = worker_open(NULL, 0);
+    static const char *const origins[] = {"Origin: http://evil.example\r\n", "Origin: null\r\n",
+                                          "Origin: http://localhost.evil.example\r\n"};
+    for (size_t i = 0; i < sizeof origins / sizeof origins[0]; i++) {
+        client_refused(worker, "POST", "/v1/shutdown", origins[i], "", 403, "forbidden");
+        client_refused(worker, "DELETE", "/v1/jobs/x", origins[i], NULL, 403, "forbidden");
+    }
+    assert_false(atomic_load(&worker->shutdown_asked));
+    static const struct {
+        const char *host;
+        bool ours;
+    } hosts[] = {{"localhost:8600", true},
+                 {"LOCALHOST", true},
+                 {"127.0.0.1:80", true},
+                 {"[::1]:8600", true},
+                 {"evil.example", false},
+                 {"127.0.0.1.evil.example", false},
+                 {"localhost.evil.example:8600", false},
+                 {"[::1", false},
+                 {"", false}};
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        char text[160];
+        struct reply reply;
+        int length =
+            snprintf(text, sizeof text,
+                     "GET /info HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", hosts[i].host);
+        int fd = client_connect(worker->port);
+        client_send(fd, text, (size_t)length);
+        client_receive(fd, &reply);
+        if (reply.status != (hosts[i].ours ? 200 : 403))
+            fail_msg("Host: %s: %d", hosts[i].host, reply.status);
+        reply_free(&reply);
+    }
+    worker_close(worker);
+    worker = worker_open(&(struct sdw_server_options){.bind_addr = "0.0.0.0"}, 0);
+    struct reply reply; /* bound to all addresses it has names that it cannot know */
+    client_ask(worker, &reply, "GET", "/info", "", NULL);
+    assert_int_equal(reply.status, 200);
+    reply_free(&reply);
+    worker_close(worker);
+}
+
 static void large_bodies(void **state)
 {
     (void)state;
@@ -410,6 +456,7 @@ int main(void)
         cmocka_unit_test(list_of_jobs),
         cmocka_unit_test(seeds_are_drawn),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(other_sites),
         cmocka_unit_test(large_bodies),
         cmocka_unit_test(not_ready),
         cmocka_unit_test(full_queue),

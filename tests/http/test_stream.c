@@ -32,7 +32,7 @@ static int open_stream(struct worker *worker, const char *id)
 {
     char text[160];
     int length = snprintf(text, sizeof text,
-                          "GET /v1/jobs/%s/stream HTTP/1.1\r\nHost: x\r\n"
+                          "GET /v1/jobs/%s/stream HTTP/1.1\r\nHost: localhost\r\n"
                           "Connection: close\r\n\r\n",
                           id);
     int fd = client_connect(worker->port);
