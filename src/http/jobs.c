@@ -88,13 +88,26 @@ static enum MHD_Result submit(struct request *request, const struct sdw_params_d
     sdw_params_complete(&params, defaults);
     char id[SDW_JOB_ID_MAX];
     uint64_t seed = params.seed;
-    if (sdw_jobs_submit(request->server->options.jobs, id, &params, faults, &err)) {
+    const char *key = sdw_request_header(request, "Idempotency-Key");
+    if (sdw_jobs_submit(request->server->options.jobs, id, &params, faults, key, &err)) {
         sdw_params_free(&params);
         return err.status == SDW_BUSY ? sdw_answer_retry(request, &err, retry_seconds(request))
                                       : sdw_answer_error(request, &err);
     }
     sdw_log_info("job %s: accepted", id);
     return answer_accepted(request, id, seed, faults);
+}
+
+/* A client that got no answer asks again with the same Idempotency-Key, and gets the job that it
+ * has. Nobody else submits in between: handlers run on one thread. */
+static enum MHD_Result answer_again(struct request *request, struct sdw_job *job)
+{
+    static const struct sdw_faults none;
+    struct sdw_job_status status;
+    sdw_job_status(job, &status);
+    enum MHD_Result result = answer_accepted(request, status.id, sdw_job_params(job)->seed, &none);
+    sdw_job_release(job);
+    return result;
 }
 
 enum MHD_Result sdw_handle_submit(struct request *request)
@@ -104,8 +117,15 @@ enum MHD_Result sdw_handle_submit(struct request *request)
     if (!acceptable_type(type))
         sdw_fail(&request->err, SDW_MEDIA_TYPE,
                  "the body must be JSON (Content-Type: application/json), not %.80s", type);
+    const char *key = sdw_request_header(request, "Idempotency-Key");
+    if (key && (!*key || strlen(key) >= SDW_JOB_KEY_MAX))
+        sdw_fail(&request->err, SDW_INVALID, "Idempotency-Key must have 1 to %d bytes",
+                 SDW_JOB_KEY_MAX - 1);
     if (request->err.status)
         return sdw_answer_error(request, &request->err);
+    struct sdw_job *known = key ? sdw_jobs_find_key(request->server->options.jobs, key) : NULL;
+    if (known)
+        return answer_again(request, known);
     sdw_server_state(request, &state);
     if (!state.ready || state.stopping) {
         sdw_fail(&request->err, SDW_UNAVAILABLE, "the worker is not ready: %s",

@@ -17,8 +17,9 @@ struct event {
 
 struct sdw_job {
     struct sdw_jobs *jobs;
-    int references;          /* the queue's own is one of them */
-    char id[SDW_JOB_ID_MAX]; /* this and the next three never change */
+    int references;            /* the queue's own is one of them */
+    char id[SDW_JOB_ID_MAX];   /* this and the next four never change */
+    char key[SDW_JOB_KEY_MAX]; /* "": none */
     struct sdw_params params;
     int warning_count;
     char warnings[SDW_PARAMS_UNKNOWN_MAX][32]; /* keys that were not known */

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SDW_JOB_KEY_MAX         128            /* bytes of an Idempotency-Key, its NUL included */
 #define SDW_JOB_ID_MAX          41             /* "job_", 36 characters of a UUID, NUL */
 #define SDW_JOBS_QUEUE_MAX      100            /* jobs that may wait */
 #define SDW_JOBS_KEPT_MAX       1000           /* ended jobs that can still be read */
@@ -66,13 +67,16 @@ void sdw_jobs_close(struct sdw_jobs *jobs);
 
 /* Takes *params over (it is empty afterwards) when it succeeds; steps, width, height and seed must
  * be filled in (sdw_params_complete). The job carries the keys of *warnings that were not known
- * (NULL: none). SDW_BUSY when the queue is full, SDW_UNAVAILABLE after stop. */
+ * (NULL: none), and
+ * `key`, under which sdw_jobs_find_key finds it (NULL: under none). SDW_BUSY when the queue is
+ * full, SDW_UNAVAILABLE after stop. */
 enum sdw_status sdw_jobs_submit(struct sdw_jobs *jobs, char id[SDW_JOB_ID_MAX],
                                 struct sdw_params *params, const struct sdw_faults *warnings,
-                                struct sdw_error *err);
+                                const char *key, struct sdw_error *err);
 
 /* A reference, or NULL when there is no such job. */
 struct sdw_job *sdw_jobs_find(struct sdw_jobs *jobs, const char *id);
+struct sdw_job *sdw_jobs_find_key(struct sdw_jobs *jobs, const char *key);
 void sdw_job_release(struct sdw_job *job); /* NULL is allowed */
 
 /* References to at most `count` jobs, newest first, after skipping `skip`; returns how many. */

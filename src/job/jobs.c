@@ -177,8 +177,9 @@ static enum sdw_status admit(struct sdw_jobs *jobs, struct sdw_error *err)
 
 enum sdw_status sdw_jobs_submit(struct sdw_jobs *jobs, char id[SDW_JOB_ID_MAX],
                                 struct sdw_params *params, const struct sdw_faults *warnings,
-                                struct sdw_error *err)
+                                const char *key, struct sdw_error *err)
 {
+    assert(!key || strlen(key) < SDW_JOB_KEY_MAX);
     pthread_mutex_lock(&jobs->lock);
     enum sdw_status status = admit(jobs, err);
     struct sdw_job *job = status ? NULL : new_job(jobs, params);
@@ -193,6 +194,8 @@ enum sdw_status sdw_jobs_submit(struct sdw_jobs *jobs, char id[SDW_JOB_ID_MAX],
         job->warning_count = warnings->unknown;
         memcpy(job->warnings, warnings->unknown_key, sizeof job->warnings);
     }
+    if (key)
+        snprintf(job->key, sizeof job->key, "%s", key);
     snprintf(id, SDW_JOB_ID_MAX, "%s", job->id);
     job->older = jobs->newest;
     *(jobs->newest ? &jobs->newest->newer : &jobs->oldest) = job;
@@ -236,6 +239,18 @@ struct sdw_job *sdw_jobs_find(struct sdw_jobs *jobs, const char *id)
 {
     pthread_mutex_lock(&jobs->lock);
     struct sdw_job *job = find(jobs, id);
+    if (job)
+        job->references++;
+    pthread_mutex_unlock(&jobs->lock);
+    return job;
+}
+
+struct sdw_job *sdw_jobs_find_key(struct sdw_jobs *jobs, const char *key)
+{
+    pthread_mutex_lock(&jobs->lock);
+    struct sdw_job *job = jobs->newest;
+    while (job && (!job->key[0] || strcmp(job->key, key) != 0))
+        job = job->older;
     if (job)
         job->references++;
     pthread_mutex_unlock(&jobs->lock);

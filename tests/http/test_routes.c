@@ -227,6 +227,35 @@ static void refusals(void **state)
     worker_close(worker);
 }
 
+static void same_key_same_job(void **state)
+{
+    (void)state;
+    struct worker *worker = worker_open(NULL, 1);
+    struct reply first, again;
+    static const char key[] = JSON "Idempotency-Key: 8f14e45f\r\n";
+    static const char body[] = "{\"prompt\":\"x\",\"steps\":1}";
+    client_ask(worker, &first, "POST", "/v1/jobs", key, body);
+    assert_int_equal(first.status, 200);
+    for (int i = 0; i < 5; i++) { /* also when the queue would be full */
+        client_ask(worker, &again, "POST", "/v1/jobs", key, body);
+        assert_int_equal(again.status, 200);
+        assert_string_equal(again.body.data, first.body.data);
+        reply_free(&again);
+    }
+    client_ask(worker, &again, "POST", "/v1/jobs", JSON "Idempotency-Key: 8f14e45e\r\n", body);
+    assert_string_not_equal(again.body.data, first.body.data);
+    reply_free(&again);
+    reply_free(&first);
+    char large[200] = JSON "Idempotency-Key: ";
+    size_t length = strlen(large);
+    memset(large + length, 'k', SDW_JOB_KEY_MAX);
+    memcpy(large + length + SDW_JOB_KEY_MAX, "\r\n", 3);
+    client_refused(worker, "POST", "/v1/jobs", large, body, 400, "invalid_request");
+    client_refused(worker, "POST", "/v1/jobs", JSON "Idempotency-Key: \r\n", body, 400,
+                   "invalid_request");
+    worker_close(worker);
+}
+
 /* What a page of another site can make a browser send. */
 static void other_sites(void **state)
 {
@@ -457,6 +486,7 @@ int main(void)
         cmocka_unit_test(seeds_are_drawn),
         cmocka_unit_test(refusals),
         cmocka_unit_test(other_sites),
+        cmocka_unit_test(same_key_same_job),
         cmocka_unit_test(large_bodies),
         cmocka_unit_test(not_ready),
         cmocka_unit_test(full_queue),

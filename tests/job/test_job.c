@@ -45,7 +45,7 @@ static enum sdw_status submit(struct house *house, char *id, int steps, struct s
 {
     struct sdw_params params = {
         .prompt = strdup("a cat"), .steps = steps, .width = 64, .height = 64, .seed = 7};
-    enum sdw_status status = sdw_jobs_submit(house->jobs, id, &params, NULL, err);
+    enum sdw_status status = sdw_jobs_submit(house->jobs, id, &params, NULL, NULL, err);
     assert_true(status ? params.prompt != NULL : params.prompt == NULL);
     sdw_params_free(&params);
     return status;
