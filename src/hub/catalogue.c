@@ -3,8 +3,9 @@
  * models--OWNER--NAME/snapshots/COMMIT/. */
 #include "hub/catalogue.h"
 
+#include "hub/cache.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -44,33 +45,12 @@ const struct sdw_catalogue_row *sdw_catalogue_find(const char *name)
     return NULL;
 }
 
-/* The hub's cache folder, by the environment variables that its own tools obey. */
-static void cache_folder(char *path)
-{
-    const char *cache = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *user = getenv("HOME");
-    if (cache && *cache)
-        snprintf(path, SDW_MODEL_PATH_MAX, "%s", cache);
-    else if (home && *home)
-        snprintf(path, SDW_MODEL_PATH_MAX, "%s/hub", home);
-    else
-        snprintf(path, SDW_MODEL_PATH_MAX, "%s/.cache/huggingface/hub", user ? user : ".");
-}
-
-/* owner/name: one slash, no path. */
-static int is_repository(const char *name)
-{
-    const char *slash = strchr(name, '/');
-    return slash && slash != name && slash[1] && !strchr(slash + 1, '/') && name[0] != '.';
-}
-
 static enum sdw_status locate_in_cache(char *path, const char *model, const char *repository,
                                        struct sdw_error *err)
 {
     char cache[SDW_MODEL_PATH_MAX], folder[SDW_MODEL_PATH_MAX], reference[SDW_MODEL_PATH_MAX];
-    cache_folder(cache);
-    int owner = (int)strcspn(repository, "/");
-    snprintf(folder, sizeof folder, "%s/models--%.*s--%s", cache, owner, repository,
-             repository + owner + 1);
+    sdw_cache_folder(cache);
+    sdw_cache_repository(folder, repository);
     snprintf(reference, sizeof reference, "%s/refs/main", folder);
 
     char commit[128] = "";
@@ -85,8 +65,8 @@ static enum sdw_status locate_in_cache(char *path, const char *model, const char
         return sdw_fail(
             err, SDW_NOT_FOUND,
             "model %s (%s) is not on this machine: no folder of that name, and not in the hub cache %s; "
-            "download it there, or give its folder with --model-path",
-            model, repository, cache);
+            "`pull %s` downloads it, --model-path names a folder",
+            model, repository, cache, model);
     int n = snprintf(path, SDW_MODEL_PATH_MAX, "%s/snapshots/%s", folder, commit);
     if (n >= SDW_MODEL_PATH_MAX)
         return sdw_fail(err, SDW_INVALID, "the path of model %s in %s is too long", model, cache);
@@ -106,7 +86,7 @@ enum sdw_status sdw_model_locate(char *path, const char *model, struct sdw_error
     const struct sdw_catalogue_row *row = sdw_catalogue_find(model);
     if (row)
         return locate_in_cache(path, model, row->repository, err);
-    if (is_repository(model))
+    if (sdw_repository_valid(model))
         return locate_in_cache(path, model, model, err);
     return sdw_fail(
         err, SDW_NOT_FOUND,
