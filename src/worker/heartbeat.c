@@ -286,7 +286,9 @@ void sdw_heartbeat_status(struct sdw_heartbeat *heartbeat, const char *status)
     if (!heartbeat)
         return;
     pthread_mutex_lock(&heartbeat->lock);
-    if (strcmp(heartbeat->status, status) != 0) {
+    /* A job that ends while the worker stops does not make it ready again. */
+    bool late = strcmp(heartbeat->status, "stopping") == 0 && strcmp(status, "stopped") != 0;
+    if (!late && strcmp(heartbeat->status, status) != 0) {
         heartbeat->status = status;
         heartbeat->pending = true;
         pthread_cond_broadcast(&heartbeat->changed);

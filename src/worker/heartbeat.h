@@ -30,7 +30,8 @@ enum sdw_status sdw_heartbeat_open(struct sdw_heartbeat **out,
                                    const struct sdw_heartbeat_options *options,
                                    struct sdw_error *err);
 
-/* "starting", "ready", "busy", "stopping" or "stopped": a literal. Returns at once. */
+/* "starting", "ready", "busy", "stopping" or "stopped": a literal; after
+ * "stopping" only "stopped" counts. Returns at once. */
 void sdw_heartbeat_status(struct sdw_heartbeat *heartbeat, const char *status);
 
 /* Posts a status that was not yet sent, once and for at most timeout_s, and frees. */

@@ -211,8 +211,8 @@ static enum sdw_status run(struct serve *serve, struct sdw_error *err)
     status = sdw_jobs_start(serve->jobs, &runner, err);
     if (status)
         return status;
+    sdw_heartbeat_status(serve->heartbeat, "ready"); /* before a first job can make it busy */
     set_phase(serve, READY);
-    sdw_heartbeat_status(serve->heartbeat, "ready");
     sdw_log_info("ready: %s on %s", serve->model_id, serve->session.dev->description);
 
     pthread_mutex_lock(&serve->lock);

@@ -194,6 +194,7 @@ static void every_status_is_told(void **state)
         sdw_heartbeat_status(heartbeat, statuses[i]);
         wait_for(&queen, i + 1);
     }
+    sdw_heartbeat_status(heartbeat, "ready"); /* too late */
     sdw_heartbeat_status(heartbeat, "stopped");
     sdw_heartbeat_close(heartbeat, 5);
     assert_int_equal(atomic_load(&queen.count), 6);
