@@ -87,7 +87,7 @@ static enum sdw_status measure(const struct sdw_options *options, struct sdw_req
     struct sdw_params *params = &request->params;
     enum sdw_status status = sdw_session_open_device(&session, options, backend, err);
     if (!status)
-        status = sdw_session_load(&session, options, err);
+        status = sdw_session_load(&session, options, NULL, err);
     if (!status && !params->prompt)
         sdw_params_set(params, "prompt", "a photo of a cat", &request->faults);
     if (!status)

@@ -19,6 +19,9 @@ static const struct {
     {"bench", SDW_COMMAND_BENCH, sdw_command_bench, "time each stage of an image"},
     {"devices", SDW_COMMAND_DEVICES, sdw_command_devices,
      "list the devices that this program can use"},
+    {"pull", SDW_COMMAND_PULL, sdw_command_pull, "download a model from the hub: pull M"},
+    {"models", SDW_COMMAND_MODELS, sdw_command_models, "list the models in the hub's cache"},
+    {"rm", SDW_COMMAND_RM, sdw_command_rm, "remove a model from the hub's cache: rm M"},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

@@ -13,6 +13,9 @@ int sdw_command_serve(int argc, char **argv, const char *backend);
 int sdw_command_generate(int argc, char **argv, const char *backend);
 int sdw_command_bench(int argc, char **argv, const char *backend);
 int sdw_command_devices(int argc, char **argv, const char *backend);
+int sdw_command_pull(int argc, char **argv, const char *backend);
+int sdw_command_models(int argc, char **argv, const char *backend);
+int sdw_command_rm(int argc, char **argv, const char *backend);
 
 /* Prints "sd-worker-cpu: sentence" to standard error and returns the exit status of the error. */
 int sdw_command_fail(const char *backend, const struct sdw_error *err);

@@ -109,7 +109,7 @@ static enum sdw_status generate(const struct sdw_options *options, struct sdw_re
         return status;
     status = sdw_session_open_device(&session, options, backend, err);
     if (!status)
-        status = sdw_session_load(&session, options, err);
+        status = sdw_session_load(&session, options, NULL, err);
     if (!status)
         status = draw(&session, &request->params, &request->faults, fd, options->out, err);
     sdw_session_close(&session);

@@ -18,6 +18,7 @@
 #define BENCH     SDW_COMMAND_BENCH
 #define RUNS      (SERVE | GENERATE | BENCH)
 #define ALL       (RUNS | SDW_COMMAND_DEVICES)
+#define EVERY     (ALL | SDW_COMMAND_PULL | SDW_COMMAND_MODELS | SDW_COMMAND_RM)
 
 #define TEXT(name, env, field, fallback, commands, argument, help)                                 \
     {                                                                                              \
@@ -72,8 +73,8 @@ const struct sdw_option_row sdw_option_rows[] = {
     TEXT("out", NULL, out, "out.png", GENERATE, "F.png", "where the image goes"),
     FLAG("json", NULL, json, BENCH, "print one JSON object"),
     FLAG("verbose", NULL, verbose, ALL, "log more"),
-    FLAG("help", NULL, help, ALL, "print this and exit"),
-    FLAG("version", NULL, version, ALL, "print the version and exit"),
+    FLAG("help", NULL, help, EVERY, "print this and exit"),
+    FLAG("version", NULL, version, EVERY, "print the version and exit"),
 };
 /* clang-format on */
 const int sdw_option_count = sizeof sdw_option_rows / sizeof sdw_option_rows[0];

@@ -19,6 +19,9 @@ enum sdw_command {
     SDW_COMMAND_GENERATE = 2,
     SDW_COMMAND_BENCH = 4,
     SDW_COMMAND_DEVICES = 8,
+    SDW_COMMAND_PULL = 16,
+    SDW_COMMAND_MODELS = 32,
+    SDW_COMMAND_RM = 64,
 };
 
 struct sdw_options {

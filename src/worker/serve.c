@@ -9,6 +9,7 @@
 #include "hub/catalogue.h"
 #include "sample/sampler.h"
 #include "worker/command.h"
+#include "worker/download.h"
 #include "worker/heartbeat.h"
 #include "worker/session.h"
 
@@ -39,7 +40,10 @@ struct serve {
     struct sdw_server_sampler samplers[SAMPLERS_MAX];
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    enum phase phase; /* under the lock */
+    enum phase phase;                    /* this and the next three are under the lock */
+    char loading[SDW_DOWNLOAD_LINE_MAX]; /* what the loading is about */
+    double loaded;                       /* 0..1, negative while unknown */
+    struct sdw_download download;
 };
 
 static void set_phase(struct serve *serve, enum phase phase)
@@ -60,9 +64,26 @@ static void tell_state(void *context, struct sdw_server_state *state)
     if (serve->phase == READY)
         state->defaults = sdw_engine_defaults(serve->session.engine);
     else
-        snprintf(state->reason, sizeof state->reason,
-                 serve->phase == LOADING ? "model loading" : "worker stopping");
+        snprintf(state->reason, sizeof state->reason, "%s",
+                 serve->phase == LOADING ? serve->loading : "worker stopping");
+    if (serve->phase == LOADING)
+        state->progress = serve->loaded;
     pthread_mutex_unlock(&serve->lock);
+}
+
+static void tell_download(void *context, const struct sdw_hub_state *state)
+{
+    struct serve *serve = context;
+    pthread_mutex_lock(&serve->lock);
+    sdw_download_line(serve->loading, state);
+    serve->loaded =
+        state->bytes_total ? (double)state->bytes_done / (double)state->bytes_total : -1;
+    if (state->files_done == state->files_total) { /* what follows is reading, of unknown length */
+        strcpy(serve->loading, "model loading");
+        serve->loaded = -1;
+    }
+    pthread_mutex_unlock(&serve->lock);
+    sdw_download_show(&serve->download, state);
 }
 
 static void tell_busy(void *context, bool busy)
@@ -203,8 +224,9 @@ static enum sdw_status run(struct serve *serve, struct sdw_error *err)
         status = start_server(serve, err);
     if (!status)
         status = start_heartbeat(serve, err);
+    struct sdw_hub_progress progress = {.tell = tell_download, .context = serve};
     if (!status)
-        status = sdw_session_load(&serve->session, serve->options, err);
+        status = sdw_session_load(&serve->session, serve->options, &progress, err);
     if (status)
         return status;
     struct sdw_runner runner = sdw_engine_runner(serve->session.engine);
@@ -237,6 +259,8 @@ static enum sdw_status serve_all(const struct sdw_options *options, const char *
                                  struct sdw_error *err)
 {
     struct serve serve = {.options = options,
+                          .loading = "model loading",
+                          .loaded = -1,
                           .backend = backend,
                           .lock = PTHREAD_MUTEX_INITIALIZER,
                           .changed = PTHREAD_COND_INITIALIZER};

@@ -5,7 +5,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
-#include "hub/catalogue.h"
+#include "hub/cache.h"
+#include "worker/download.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,13 +61,27 @@ void sdw_session_model_id(char *id, size_t size, const struct sdw_options *optio
         snprintf(id, size, "%s", model);
 }
 
+/* Where the model lies, after a download when that is what it takes. */
+static enum sdw_status find_model(char *folder, const char *model,
+                                  const struct sdw_hub_progress *progress, struct sdw_error *err)
+{
+    enum sdw_status status = sdw_model_locate(folder, model, err);
+    if (status != SDW_NOT_FOUND || !sdw_repository_of(model))
+        return status;
+    struct sdw_download download = {.bar = isatty(STDERR_FILENO)};
+    struct sdw_hub_progress shown = {.tell = sdw_download_show, .context = &download};
+    status = sdw_hub_pull(folder, model, progress ? progress : &shown, err);
+    sdw_download_end(&download);
+    return status;
+}
+
 enum sdw_status sdw_session_load(struct sdw_session *session, const struct sdw_options *options,
-                                 struct sdw_error *err)
+                                 const struct sdw_hub_progress *progress, struct sdw_error *err)
 {
     char folder[SDW_MODEL_PATH_MAX];
     double start = sdw_clock_seconds();
     const char *model = options->model_path ? options->model_path : options->model;
-    enum sdw_status status = sdw_model_locate(folder, model ? model : demo_model(), err);
+    enum sdw_status status = find_model(folder, model ? model : demo_model(), progress, err);
     if (status)
         return status;
     sdw_session_model_id(session->model_id, sizeof session->model_id, options);

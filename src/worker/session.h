@@ -3,6 +3,7 @@
 #ifndef SDW_WORKER_SESSION_H
 #define SDW_WORKER_SESSION_H
 
+#include "hub/download.h"
 #include "pipeline/engine.h"
 #include "worker/options.h"
 
@@ -19,9 +20,11 @@ enum sdw_status sdw_session_open_device(struct sdw_session *session,
                                         const struct sdw_options *options, const char *backend,
                                         struct sdw_error *err);
 
-/* Finds and loads the model: --model-path, else --model, else the demo model. */
+/* Finds and loads the model: --model-path, else --model, else the demo model. One of the hub's that
+ * is not on this machine is downloaded; `progress` hears of it, and NULL shows it on the terminal
+ * or in the log. */
 enum sdw_status sdw_session_load(struct sdw_session *session, const struct sdw_options *options,
-                                 struct sdw_error *err);
+                                 const struct sdw_hub_progress *progress, struct sdw_error *err);
 void sdw_session_close(struct sdw_session *session);
 
 /* The model's name as options give it, before it is loaded. */
