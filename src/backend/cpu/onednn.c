@@ -11,8 +11,8 @@
 
 #ifdef SDW_HAVE_ONEDNN
 
-#include <assert.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <string.h>
 
 #define PRIMITIVES_MAX                                                                             \
     12 /* shapes and epilogues that one weight is used with; the oldest makes room */
@@ -107,6 +107,9 @@ struct primitive {
     dnnl_primitive_t primitive;
     dnnl_memory_t src, dst, residual, scratch;
     size_t scratch_bytes;
+    dnnl_memory_t
+        weight; /* a copy in another format, where the packed one does not suit; or NULL */
+    void *weight_data;
 };
 
 struct sdw_onednn_weight {
@@ -269,6 +272,25 @@ static struct key guess(const struct sdw_weight *weight, enum sdw_dtype compute)
     return (struct key){ROWS_GUESS, 0, 0, compute, SDW_ACT_NONE, NO_RESIDUAL};
 }
 
+/* Copies `from` to `to`, in to's format. */
+static bool convert(struct sdw_onednn *onednn, const_md from_md, dnnl_memory_t from, const_md to_md,
+                    dnnl_memory_t to)
+{
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_primitive_t run = NULL;
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
+    bool ok = dnnl_reorder_primitive_desc_create(&pd, from_md, onednn->engine, to_md,
+                                                 onednn->engine, NULL) == dnnl_success &&
+              dnnl_primitive_create(&run, pd) == dnnl_success &&
+              dnnl_primitive_execute(run, onednn->stream, 2, args) == dnnl_success &&
+              dnnl_stream_wait(onednn->stream) == dnnl_success;
+    if (run)
+        dnnl_primitive_destroy(run);
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
+    return ok;
+}
+
 /* Brings the f32 weight into the chosen format. */
 static bool reorder(struct sdw_device *dev, struct sdw_onednn_weight *packed,
                     const struct sdw_weight *weight, float *values)
@@ -276,30 +298,17 @@ static bool reorder(struct sdw_device *dev, struct sdw_onednn_weight *packed,
     dnnl_dims_t dims = {weight->out, weight->in, weight->kernel, weight->kernel};
     dnnl_memory_desc_t plain = {0};
     dnnl_memory_t from = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t run = NULL;
     dnnl_engine_t engine = packed->onednn->engine;
     bool ok =
         md_make(&plain, weight->kernel ? 4 : 2, dims, dnnl_f32,
                 weight->kernel ? dnnl_oihw : dnnl_nc) == dnnl_success &&
         dnnl_memory_create(&from, MD(plain), engine, values) == dnnl_success &&
         dnnl_memory_create(&packed->memory, MD(packed->md), engine, packed->data) == dnnl_success &&
-        dnnl_reorder_primitive_desc_create(&pd, MD(plain), engine, MD(packed->md), engine, NULL) ==
-            dnnl_success &&
-        dnnl_primitive_create(&run, pd) == dnnl_success;
-    if (ok) {
-        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, packed->memory}};
-        ok = dnnl_primitive_execute(run, packed->onednn->stream, 2, args) == dnnl_success &&
-             dnnl_stream_wait(packed->onednn->stream) == dnnl_success;
-    }
+        convert(packed->onednn, MD(plain), from, MD(packed->md), packed->memory);
     if (!ok)
         sdw_device_fail(dev, SDW_DEVICE, "%s cannot pack a weight [%d,%d,%d,%d]",
                         packed->onednn->version, weight->out, weight->in, weight->kernel,
                         weight->kernel);
-    if (run)
-        dnnl_primitive_destroy(run);
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
     if (from)
         dnnl_memory_destroy(from);
     md_free(plain);
@@ -351,10 +360,11 @@ static void primitive_free(struct primitive *p)
 {
     if (p->primitive)
         dnnl_primitive_destroy(p->primitive);
-    dnnl_memory_t memories[] = {p->src, p->dst, p->residual, p->scratch};
+    dnnl_memory_t memories[] = {p->src, p->dst, p->residual, p->scratch, p->weight};
     for (size_t i = 0; i < sizeof memories / sizeof memories[0]; i++)
         if (memories[i])
             dnnl_memory_destroy(memories[i]);
+    free(p->weight_data);
     *p = (struct primitive){0};
 }
 
@@ -373,8 +383,45 @@ void sdw_onednn_weight_free(struct sdw_onednn_weight *weight)
     free(weight);
 }
 
-static bool primitive_make(struct primitive *p, struct sdw_onednn_weight *packed,
-                           const struct sdw_weight *weight)
+static bool is_slow(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = "";
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
+    return strncmp(name, "ref", 3) == 0;
+}
+
+/* The format that was chosen for usual pictures leaves only oneDNN's reference for some tiny ones
+ * (2x2, 8x8 with stride 2), a hundred times slower: those get a copy of the weight in the format
+ * that they want. *pd is replaced where that helps. */
+static bool suit_weight(struct sdw_device *dev, struct primitive *p,
+                        struct sdw_onednn_weight *packed, const struct sdw_weight *weight,
+                        const_dnnl_primitive_attr_t attr, dnnl_primitive_desc_t *pd)
+{
+    struct layer layer;
+    dnnl_primitive_desc_t other = NULL;
+    bool ok = true;
+    if (!is_slow(*pd))
+        return true;
+    if (layer_make(&layer, weight, &p->key, packed->compute, NULL) &&
+        describe(&other, packed->onednn, &layer, attr) == dnnl_success && !is_slow(other)) {
+        const_md md = dnnl_primitive_desc_query_md(other, dnnl_query_weights_md, 0);
+        p->weight_data = dev->ops->buffer_new(dev, md_bytes(md));
+        ok = p->weight_data &&
+             dnnl_memory_create(&p->weight, md, packed->onednn->engine, p->weight_data) ==
+                 dnnl_success &&
+             convert(packed->onednn, MD(packed->md), packed->memory, md, p->weight);
+        dnnl_primitive_desc_t chosen = other;
+        other = *pd;
+        *pd = chosen;
+    }
+    if (other)
+        dnnl_primitive_desc_destroy(other);
+    layer_free(&layer);
+    return ok;
+}
+
+static bool primitive_make(struct sdw_device *dev, struct primitive *p,
+                           struct sdw_onednn_weight *packed, const struct sdw_weight *weight)
 {
     struct layer layer;
     dnnl_primitive_desc_t pd = NULL;
@@ -382,6 +429,7 @@ static bool primitive_make(struct primitive *p, struct sdw_onednn_weight *packed
     bool ok = layer_make(&layer, weight, &p->key, packed->compute, MD(packed->md));
     dnnl_primitive_attr_t attr = ok ? epilogue(&p->key, &layer) : NULL;
     ok = attr && describe(&pd, packed->onednn, &layer, attr) == dnnl_success;
+    ok = ok && suit_weight(dev, p, packed, weight, attr, &pd);
     if (ok) {
         const_md scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
         p->scratch_bytes = md_bytes(scratch);
@@ -391,8 +439,9 @@ static bool primitive_make(struct primitive *p, struct sdw_onednn_weight *packed
              dnnl_memory_create(&p->residual, MD(layer.dst), engine, DNNL_MEMORY_NONE) ==
                  dnnl_success &&
              dnnl_memory_create(&p->scratch, scratch, engine, DNNL_MEMORY_NONE) == dnnl_success;
-        dnnl_primitive_desc_destroy(pd);
     }
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     layer_free(&layer);
@@ -413,7 +462,7 @@ static struct primitive *primitive_get(struct sdw_device *dev, struct sdw_onednn
         if (same_key(&packed->cache[i].key, key))
             return &packed->cache[i];
     struct primitive made = {.key = *key};
-    if (!primitive_make(&made, packed, weight)) {
+    if (!primitive_make(dev, &made, packed, weight)) {
         primitive_free(&made);
         sdw_device_fail(dev, SDW_DEVICE,
                         "%s has no layer %d -> %d, kernel %d, for an input [%d,%d,%d] in %s",
@@ -449,7 +498,7 @@ void sdw_onednn_run(struct sdw_device *dev, const struct sdw_tensor *out,
     dnnl_memory_set_data_handle(p->dst, out->data);
     dnnl_memory_set_data_handle(p->scratch, scratch);
     dnnl_exec_arg_t args[6] = {{DNNL_ARG_SRC, p->src},
-                               {DNNL_ARG_WEIGHTS, packed->memory},
+                               {DNNL_ARG_WEIGHTS, p->weight ? p->weight : packed->memory},
                                {DNNL_ARG_BIAS, packed->bias},
                                {DNNL_ARG_DST, p->dst},
                                {DNNL_ARG_SCRATCHPAD, p->scratch}};
