@@ -307,6 +307,32 @@ static void test_odd_listings(void **state)
     assert_refused(SDW_TOO_LARGE, "4194304");
 }
 
+/* More than any disk holds is refused with both numbers before a byte of it is asked for. */
+static void test_no_space(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "model_index.json",         "scheduler/scheduler_config.json",
+        "tokenizer/vocab.json",     "tokenizer/merges.txt",
+        "unet/config.json",         "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",          "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/config.json", "text_encoder/model.safetensors"};
+    char text[4096];
+    size_t n = (size_t)sprintf(text, "{\"sha\":\"" STAND_IN_COMMIT "\",\"siblings\":[");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        n += (size_t)sprintf(
+            text + n,
+            "%s{\"rfilename\":\"%s\",\"size\":1000000000000000,\"blobId\":\"" STAND_IN_COMMIT "\"}",
+            i ? "," : "", names[i]);
+    n += (size_t)sprintf(text + n, "]}");
+    hub.listing = text;
+    hub.listing_length = n;
+    assert_refused(SDW_IO, "needs 10000000.07 GB more");
+    assert_int_equal(hub.requests, 1);
+    hub.listing = NULL;
+    assert_pulled();
+}
+
 static void count(void *context, const struct sdw_cached_model *model)
 {
     assert_string_equal(model->repository, MODEL);
@@ -345,6 +371,7 @@ int main(void)
         TEST(test_endless),        TEST(test_codes),          TEST(test_waits),
         TEST(test_waits_for_file), TEST(test_server_error),   TEST(test_offline),
         TEST(test_cancel),         TEST(test_odd_listings),   TEST(test_list_and_remove),
+        TEST(test_no_space),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
