@@ -93,6 +93,14 @@ static bool sampler_known(const char *name)
     return sdw_samplers_find(name) != NULL;
 }
 
+static bool schedule_known(const char *name)
+{
+    for (const char *const *known = sdw_schedule_names; *known; known++)
+        if (strcmp(*known, name) == 0)
+            return true;
+    return false;
+}
+
 /* The model's own defaults: sdw.json in its folder, then what the caller knows, then what everybody
  * uses. */
 static void set_defaults(struct sdw_engine *engine, const struct sdw_engine_options *options)
@@ -106,6 +114,7 @@ static void set_defaults(struct sdw_engine *engine, const struct sdw_engine_opti
     defaults->height = engine->config.height;
     defaults->multiple = engine->config.vae.factor > 8 ? engine->config.vae.factor : 8;
     defaults->sampler_known = sampler_known;
+    defaults->schedule_known = schedule_known;
 
     json_t *hints = read_hints(&engine->config, "", "sdw.json");
     const json_t *steps = json_object_get(hints, "steps"),

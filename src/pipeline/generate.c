@@ -55,6 +55,7 @@ static enum sdw_status reserve_scratch(struct run *run, struct sdw_error *err)
 static enum sdw_status open_sampler(struct run *run, struct sdw_error *err)
 {
     struct sdw_sampler_options options = {.name = run->params->sampler,
+                                          .schedule = run->params->schedule,
                                           .steps = run->params->steps,
                                           .strength = 1,
                                           .count = run->count};

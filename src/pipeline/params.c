@@ -25,6 +25,7 @@ const struct sdw_param_row sdw_param_rows[] = {
     {"strength", SDW_PARAM_REAL, AT(strength), AT(strength_given), 0, 1, false, "0.8", "image to image: 0 gives the input back, 1 starts from noise"},
     {"clip_skip", SDW_PARAM_INTEGER, AT(clip_skip), 0, 0, 11, false, "0", "layers of the text encoder left out at its end"},
     {"sampler", SDW_PARAM_TEXT, AT(sampler), 0, 1, 64, false, "the model's", "a name of GET /v1/samplers"},
+    {"schedule", SDW_PARAM_TEXT, AT(schedule), 0, 1, 32, false, "the model's", "noise levels of the sampler: normal or karras"},
     {"preview", SDW_PARAM_FLAG, AT(preview), 0, 0, 1, false, "false", "send previews of the latents besides"},
     {"cancel_on_disconnect", SDW_PARAM_FLAG, AT(cancel_on_disconnect), 0, 0, 1, false, "false", "end the job when its last reader leaves"},
 };
@@ -36,8 +37,8 @@ static const char *const accepted_keys[] = {"hive_id", "model", "worker_id", "op
 
 /* Keys that would change the picture and that this worker does not know: drawing without them would
  * be another picture than the one that was asked for. */
-static const char *const refused_keys[] = {"init_image", "input_image", "image",
-                                           "mask_image", "mask",        "schedule"};
+static const char *const refused_keys[] = {"init_image", "input_image", "image", "mask_image",
+                                           "mask"};
 
 static bool is_among(const char *key, const char *const *keys, size_t count)
 {
@@ -53,6 +54,7 @@ void sdw_params_free(struct sdw_params *params)
     free(params->prompt);
     free(params->negative_prompt);
     free(params->sampler);
+    free(params->schedule);
     *params = (struct sdw_params){0};
 }
 
@@ -328,6 +330,19 @@ static void check_multiple(int value, const char *field, int multiple, struct sd
          value);
 }
 
+static void check_name(const char *name, const char *field, bool (*known)(const char *name),
+                       struct sdw_faults *faults)
+{
+    if (!name || !known || known(name))
+        return;
+    json_t *text = json_string(name);
+    char *shown = json_dumps(text, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    note(faults, field, "one_of(GET /v1/samplers)", shown ? shown : "",
+         "%s %.60s is unknown; GET /v1/samplers lists them", field, shown ? shown : "");
+    free(shown);
+    json_decref(text);
+}
+
 enum sdw_status sdw_params_check(const struct sdw_params *params,
                                  const struct sdw_params_defaults *defaults,
                                  struct sdw_faults *faults, struct sdw_error *err)
@@ -336,14 +351,8 @@ enum sdw_status sdw_params_check(const struct sdw_params *params,
         note(faults, "prompt", "required", "", "prompt is required");
     check_multiple(params->width, "width", defaults->multiple, faults);
     check_multiple(params->height, "height", defaults->multiple, faults);
-    if (params->sampler && defaults->sampler_known && !defaults->sampler_known(params->sampler)) {
-        json_t *name = json_string(params->sampler);
-        char *shown = json_dumps(name, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-        note(faults, "sampler", "one_of(GET /v1/samplers)", shown ? shown : "",
-             "sampler %.60s is unknown; GET /v1/samplers lists them", shown ? shown : "");
-        free(shown);
-        json_decref(name);
-    }
+    check_name(params->sampler, "sampler", defaults->sampler_known, faults);
+    check_name(params->schedule, "schedule", defaults->schedule_known, faults);
     return first_fault(faults, err);
 }
 

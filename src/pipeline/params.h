@@ -23,6 +23,7 @@ struct sdw_params {
     char *prompt;          /* owned, never NULL in a sound request */
     char *negative_prompt; /* owned; NULL: none was given */
     char *sampler;         /* owned; NULL: the model's */
+    char *schedule;        /* owned; NULL: the model's */
     int steps;             /* 0: the model's; likewise width and height */
     int width, height;     /* pixels, multiples of 8 */
     double guidance_scale;
@@ -44,7 +45,8 @@ struct sdw_params_defaults {
     double guidance_scale;
     const char *sampler;
     int multiple; /* of width and height: pixels a latent, times what the UNet halves */
-    bool (*sampler_known)(const char *name); /* NULL: any */
+    bool (*sampler_known)(const char *name);  /* NULL: any */
+    bool (*schedule_known)(const char *name); /* NULL: any */
 };
 
 enum sdw_param_kind {
