@@ -8,7 +8,8 @@
 struct sdw_weights_entry {
     char *name;             /* owned */
     struct sdw_array array; /* points into a mapping; data there may lie at any address */
-    void *copy;             /* owned: what sdw_weights_find hands out when that is misaligned */
+    bool transposed;        /* the file has columns for rows; `array` has the file's shape */
+    void *copy;             /* owned: what sdw_weights_find hands out then, or when misaligned */
 };
 
 struct sdw_mapping {
@@ -20,6 +21,7 @@ struct sdw_weights {
     char *path;
     struct sdw_mapping mapping[SDW_WEIGHTS_FILES_MAX];
     int mappings;
+    bool borrowed; /* the mappings belong to another struct sdw_weights, which lives longer */
     struct sdw_weights_entry *entry; /* by name, once sorted */
     int count, capacity;
 };

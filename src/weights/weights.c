@@ -189,7 +189,7 @@ void sdw_weights_close(struct sdw_weights *weights)
 {
     if (!weights)
         return;
-    for (int i = 0; i < weights->mappings; i++)
+    for (int i = 0; i < weights->mappings && !weights->borrowed; i++)
         munmap((void *)weights->mapping[i].start, weights->mapping[i].bytes);
     for (int i = 0; i < weights->count; i++) {
         free(weights->entry[i].name);
@@ -210,16 +210,36 @@ static size_t array_bytes(const struct sdw_array *array)
     return (size_t)sdw_array_count(array) * sdw_dtype_bytes(array->dtype);
 }
 
-/* Files of early writers have headers of any length, so that numbers lie at odd addresses: the
- * array asked for is copied, one at a time, rather than the whole file. */
-static bool align(struct sdw_weights_entry *entry, struct sdw_array *array)
+static void copy_transposed(char *to, const struct sdw_array *from)
+{
+    size_t rows = (size_t)from->dim[0], columns = (size_t)from->dim[1],
+           bytes = sdw_dtype_bytes(from->dtype);
+    for (size_t row = 0; row < rows; row++)
+        for (size_t column = 0; column < columns; column++)
+            memcpy(to + (column * rows + row) * bytes,
+                   (const char *)from->data + (row * columns + column) * bytes, bytes);
+}
+
+/* Files of early writers have headers of any length, so that numbers lie at odd addresses, and a
+ * few tensors of checkpoints are stored by columns: the array asked for is copied, one at a time,
+ * rather than the whole file. */
+static bool prepare(struct sdw_weights_entry *entry, struct sdw_array *array)
 {
     *array = entry->array;
     size_t bytes = array_bytes(array);
-    if ((uintptr_t)array->data % sdw_dtype_bytes(array->dtype) == 0 || bytes == 0)
+    bool aligned = (uintptr_t)array->data % sdw_dtype_bytes(array->dtype) == 0;
+    if (bytes == 0 || (aligned && !entry->transposed))
         return true;
-    if (!entry->copy && (entry->copy = malloc(bytes)))
-        memcpy(entry->copy, array->data, bytes);
+    if (!entry->copy && (entry->copy = malloc(bytes))) {
+        if (entry->transposed)
+            copy_transposed(entry->copy, &entry->array);
+        else
+            memcpy(entry->copy, array->data, bytes);
+    }
+    if (entry->transposed) {
+        array->dim[0] = entry->array.dim[1];
+        array->dim[1] = entry->array.dim[0];
+    }
     array->data = entry->copy;
     return entry->copy != NULL;
 }
@@ -230,7 +250,7 @@ bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struc
     struct sdw_weights_entry *found =
         weights->count ? bsearch(&key, weights->entry, (size_t)weights->count, sizeof key, by_name)
                        : NULL;
-    return found && align(found, array);
+    return found && prepare(found, array);
 }
 
 int sdw_weights_count(const struct sdw_weights *weights)
