@@ -14,12 +14,17 @@ pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
-# oneDNN 2.6 (Debian 12) and 3.x (Debian 13, Homebrew); optional.
+# oneDNN 2.6 (Debian 12) and 3.x (Debian 13, Homebrew); optional. Its own CMake package is not asked: Debian's wants the
+# headers of OpenCL, which a CPU does not need.
 set(SDW_HAVE_ONEDNN OFF)
 if(SDW_ONEDNN)
-  find_package(dnnl CONFIG QUIET)
-  if(dnnl_FOUND)
+  find_path(ONEDNN_INCLUDE_DIR oneapi/dnnl/dnnl.h)
+  find_library(ONEDNN_LIBRARY dnnl)
+  if(ONEDNN_INCLUDE_DIR AND ONEDNN_LIBRARY)
     set(SDW_HAVE_ONEDNN ON)
+    add_library(DNNL::dnnl UNKNOWN IMPORTED)
+    set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION ${ONEDNN_LIBRARY}
+      INTERFACE_INCLUDE_DIRECTORIES ${ONEDNN_INCLUDE_DIR})
   else()
     message(STATUS "oneDNN not found: linear layers and convolutions run on our own kernels")
   endif()

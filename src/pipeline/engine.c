@@ -145,6 +145,33 @@ static enum sdw_status read_schedule(struct sdw_engine *engine, struct sdw_error
     return status;
 }
 
+/* Refuses a model that would not fit, before anything of it is read: with the numbers, instead of
+ * the system's killer. */
+static enum sdw_status check_memory(const struct sdw_engine *engine, const char *model_id,
+                                    struct sdw_error *err)
+{
+    const struct sdw_model_config *config = &engine->config;
+    struct sdw_model_report report;
+    enum sdw_status status = sdw_model_trace(&report, engine->tracer, config, config->width,
+                                             config->height, 2, config->text[0].positions, err);
+    if (status)
+        return status;
+    size_t needed =
+        report.unet.weight_bytes + report.vae_decode.weight_bytes + report.scratch_bytes;
+    for (int i = 0; i < config->texts; i++)
+        needed += report.text[i].weight_bytes;
+    size_t left = engine->dev->ops->memory_free(engine->dev);
+    if (needed > left)
+        return sdw_fail(
+            err, SDW_MEMORY,
+            "model %s needs about %zu MB at %d x %d in %s, %zu MB are free on %s: end other programs, or "
+            "choose a smaller model%s",
+            model_id, needed >> 20, config->width, config->height,
+            sdw_dtype_name(engine->dev->compute), left >> 20, engine->dev->id,
+            engine->dev->compute == SDW_F32 ? " or a 16-bit --dtype" : "");
+    return SDW_OK;
+}
+
 static enum sdw_status open_parts(struct sdw_engine *engine,
                                   const struct sdw_engine_options *options, struct sdw_error *err)
 {
@@ -155,6 +182,10 @@ static enum sdw_status open_parts(struct sdw_engine *engine,
     struct sdw_device_options traced = {.dtype = engine->dev->compute};
     if (!status)
         status = sdw_device_open(&engine->tracer, "trace", &traced, err);
+    if (!status) {
+        engine->tracer->stream = engine->dev->stream;
+        status = check_memory(engine, options->model_id, err);
+    }
     for (int i = 0; i < engine->config.texts && !status && !options->embeds_only; i++)
         status = open_text(engine, i, err);
     if (!status)
@@ -163,7 +194,6 @@ static enum sdw_status open_parts(struct sdw_engine *engine,
         status = open_vae(engine, err);
     if (status)
         return status;
-    engine->tracer->stream = engine->dev->stream;
     set_defaults(engine, options);
     return SDW_OK;
 }

@@ -48,6 +48,13 @@ static enum sdw_status reserve_scratch(struct run *run, struct sdw_error *err)
                                                       run->params->height, guided, err);
     if (status)
         return status;
+    size_t held = engine->dev->scratch.capacity, more = bytes > held ? bytes - held : 0;
+    size_t left = engine->dev->ops->memory_free(engine->dev);
+    if (more > left)
+        return sdw_fail(
+            err, SDW_MEMORY,
+            "an image of %d x %d takes %zu MB more, %zu MB are free on %s: ask for a smaller one",
+            run->params->width, run->params->height, more >> 20, left >> 20, engine->dev->id);
     sdw_scratch_reserve(engine->dev, bytes);
     return sdw_sync(engine->dev, err);
 }

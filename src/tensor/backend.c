@@ -8,7 +8,8 @@
 void sdw_device_init(struct sdw_device *dev, const struct sdw_ops *ops)
 {
     assert(ops->buffer_new && ops->buffer_free && ops->upload && ops->download);
-    assert(ops->pack_linear && ops->pack_conv && ops->weight_free && ops->sync && ops->close);
+    assert(ops->memory_free && ops->pack_linear && ops->pack_conv && ops->weight_free &&
+           ops->sync && ops->close);
 #define SDW_OPS_PRESENT(row, arguments) assert(ops->row && "an operator is missing: " #row);
     SDW_OPS_TABLE(SDW_OPS_PRESENT)
 #undef SDW_OPS_PRESENT

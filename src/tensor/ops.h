@@ -98,6 +98,9 @@ struct sdw_ops {
     void (*upload)(struct sdw_device *dev, void *to, const void *from_host, size_t bytes);
     void (*download)(struct sdw_device *dev, void *to_host, const void *from, size_t bytes);
 
+    /* Bytes that the device could still give; SIZE_MAX where nobody knows. */
+    size_t (*memory_free)(struct sdw_device *dev);
+
     /* Packs once, at load. weight: linear [o,i], conv [o,i,k,k] (a linear weight may also come as
      * [o,i,1,1]); bias [o] or NULL. F32, F16 or BF16 on the host; not read any more when the call
      * has returned. */

@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#define RESERVE_BYTES        ((size_t)128 << 20) /* for code, stacks and libraries */
 #define CACHE_LINE           64
 #define HUGE_PAGE            ((size_t)2 << 20)
 #define HUGE_BYTES_MIN       (2 * HUGE_PAGE)
@@ -98,6 +101,34 @@ static void copy_in(struct sdw_device *dev, void *to, const void *from, size_t b
 }
 
 /* Nothing is queued on a CPU; what loading left behind goes. */
+/* What the system calls available, or what is left of this process's own limit (ulimit -v); less a
+ * reserve, because oneDNN 2.6 crashes when there is no memory for the code that it writes. */
+static size_t memory_free(struct sdw_device *dev)
+{
+    size_t bytes = SIZE_MAX, kib, pages;
+    char line[128];
+    (void)dev;
+    FILE *file = fopen("/proc/meminfo", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %zu", &kib) == 1)
+            bytes = kib << 10;
+    if (file)
+        fclose(file);
+    struct rlimit limit;
+    file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%zu", &pages) == 1 && getrlimit(RLIMIT_AS, &limit) == 0 &&
+        limit.rlim_cur != RLIM_INFINITY) {
+        size_t used = pages * (size_t)sysconf(_SC_PAGESIZE), all = (size_t)limit.rlim_cur;
+        size_t left = all > used ? all - used : 0;
+        bytes = left < bytes ? left : bytes;
+    }
+    if (file)
+        fclose(file);
+    if (bytes == SIZE_MAX)
+        return bytes;
+    return bytes > RESERVE_BYTES ? bytes - RESERVE_BYTES : 0;
+}
+
 static void sync_device(struct sdw_device *dev)
 {
     struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
@@ -374,6 +405,7 @@ static enum sdw_status open_device(struct sdw_device **dev,
                                 .pack_linear = pack_linear,
                                 .pack_conv = pack_conv,
                                 .weight_free = weight_free,
+                                .memory_free = memory_free,
                                 .sync = sync_device,
                                 .close = close_device};
     sdw_ref_fill(&cpu->ops);

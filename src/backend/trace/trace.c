@@ -70,6 +70,12 @@ static void weight_free(struct sdw_device *dev, struct sdw_weight *weight)
     free(weight);
 }
 
+static size_t memory_free(struct sdw_device *dev)
+{
+    (void)dev;
+    return SIZE_MAX;
+}
+
 static void sync(struct sdw_device *dev)
 {
     (void)dev;
@@ -141,6 +147,7 @@ static const struct sdw_ops ops = {
     .pack_linear = pack_linear,
     .pack_conv = pack_conv,
     .weight_free = weight_free,
+    .memory_free = memory_free,
     .sync = sync,
     .close = close,
     .linear = linear,
