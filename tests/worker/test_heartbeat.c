@@ -294,6 +294,7 @@ static void callback_comes_once(void **state)
         usleep(20000);
     }
     sdw_heartbeat_close(heartbeat, 1);
+    wait_for(&queen, 1);
     assert_int_equal(atomic_load(&queen.count), 1);
     assert_string_equal(queen.path[0], "/");
     assert_non_null(json_object_get(queen.body[0], "worker"));
