@@ -98,6 +98,15 @@ static void ask_to_stop(void *context)
     kill(getpid(), SIGTERM);
 }
 
+/* What every thread blocks and one waits for. */
+static void watched_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+}
+
 /* Waits for signals; the second one quits at once, and so does the first while there is nothing to
  * lose. */
 static void *watch_signals(void *context)
@@ -105,10 +114,7 @@ static void *watch_signals(void *context)
     struct serve *serve = context;
     sigset_t set;
     int number, count = 0;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    watched_signals(&set);
     while (sigwait(&set, &number) == 0) {
         struct sdw_error err;
         if (number == SIGHUP) { /* log rotation */
@@ -133,10 +139,7 @@ static enum sdw_status start_signals(struct serve *serve, struct sdw_error *err)
 {
     sigset_t set;
     pthread_t thread;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    watched_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* inherited by every thread made from here on */
     signal(SIGPIPE, SIG_IGN);
     if (pthread_create(&thread, NULL, watch_signals, serve) != 0)
