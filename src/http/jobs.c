@@ -155,25 +155,14 @@ static void put_time(struct sdw_json *json, const char *key, int64_t unix_ms)
     sdw_json_string(json, key, text);
 }
 
-/* The request as it was understood, row by row of the table of parameters. */
+/* The request as it was understood; of images, what tells them apart. */
 static void put_params(struct sdw_json *json, const struct sdw_params *params)
 {
-    sdw_json_open(json, "params", '{');
-    for (int i = 0; i < sdw_param_count; i++) {
-        const struct sdw_param_row *row = &sdw_param_rows[i];
-        const char *field = (const char *)params + row->offset;
-        bool given = !row->given || *(const bool *)((const char *)params + row->given);
-        if (!given)
-            continue;
-        switch (row->kind) {
-        case SDW_PARAM_TEXT: sdw_json_string(json, row->name, *(char *const *)field); break;
-        case SDW_PARAM_INTEGER: sdw_json_integer(json, row->name, *(const int *)field); break;
-        case SDW_PARAM_REAL: sdw_json_real(json, row->name, *(const double *)field, 4); break;
-        case SDW_PARAM_SEED: sdw_json_unsigned(json, row->name, *(const uint64_t *)field); break;
-        case SDW_PARAM_FLAG: sdw_json_flag(json, row->name, *(const bool *)field); break;
-        }
-    }
-    sdw_json_close(json, '}');
+    struct sdw_text text;
+    sdw_text_init(&text, SDW_HTTP_PARAMS_BYTES_MAX);
+    if (sdw_params_write(&text, params, true, NULL) == SDW_OK)
+        sdw_json_raw(json, "params", text.data);
+    sdw_text_free(&text);
 }
 
 static void put_timings(struct sdw_json *json, const struct sdw_job_status *status)

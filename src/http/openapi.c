@@ -8,13 +8,20 @@ static void put_parameter(struct sdw_json *json, const struct sdw_param_row *row
 {
     static const char *const types[] = {
         [SDW_PARAM_TEXT] = "string",  [SDW_PARAM_INTEGER] = "integer", [SDW_PARAM_REAL] = "number",
-        [SDW_PARAM_SEED] = "integer", [SDW_PARAM_FLAG] = "boolean",
+        [SDW_PARAM_SEED] = "integer", [SDW_PARAM_FLAG] = "boolean",    [SDW_PARAM_IMAGE] = "string",
     };
     sdw_json_open(json, row->name, '{');
     sdw_json_string(json, "type", types[row->kind]);
     sdw_json_string(json, "description", row->help);
     sdw_json_flag(json, "nullable", !row->required);
-    if (row->kind == SDW_PARAM_TEXT) {
+    if (row->choices[0]) {
+        sdw_json_open(json, "enum", '[');
+        for (int i = 0; i < SDW_PARAM_NAMES_MAX && row->choices[i]; i++)
+            sdw_json_string(json, NULL, row->choices[i]);
+        sdw_json_close(json, ']');
+    } else if (row->kind == SDW_PARAM_IMAGE) {
+        sdw_json_string(json, "format", "byte");
+    } else if (row->kind == SDW_PARAM_TEXT) {
         sdw_json_integer(json, "minLength", (int64_t)row->min);
         sdw_json_integer(json, "maxLength", (int64_t)row->max);
     } else if (row->kind == SDW_PARAM_INTEGER || row->kind == SDW_PARAM_REAL) {

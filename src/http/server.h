@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SDW_HTTP_BODY_BYTES_MAX (8u << 20) /* of a request; more is answered 413 */
+#define SDW_HTTP_BODY_BYTES_MAX (32u << 20) /* of a request; more is answered 413 */
 #define SDW_HTTP_DRAIN_BYTES_MAX                                                                   \
     (64u << 20) /* read and thrown away, so that the answer arrives                                \
                  */

@@ -7,17 +7,27 @@
 #define SDW_PIPELINE_PARAMS_H
 
 #include "base/status.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define SDW_PARAMS_STEPS_MAX   150
-#define SDW_PARAMS_SIDE_MIN    64   /* pixels */
-#define SDW_PARAMS_SIDE_MAX    2048 /* pixels */
-#define SDW_PARAMS_TEXT_MAX    8192 /* bytes of a prompt */
-#define SDW_PARAMS_UNKNOWN_MAX 8    /* keys without a meaning that are told */
-#define SDW_PARAMS_FAULTS_MAX  32   /* faults of one request that are told */
+#define SDW_PARAMS_STEPS_MAX       150
+#define SDW_PARAMS_SIDE_MIN        64          /* pixels */
+#define SDW_PARAMS_SIDE_MAX        2048        /* pixels */
+#define SDW_PARAMS_TEXT_MAX        8192        /* bytes of a prompt */
+#define SDW_PARAMS_UNKNOWN_MAX     8           /* keys without a meaning that are told */
+#define SDW_PARAMS_FAULTS_MAX      32          /* faults of one request that are told */
+#define SDW_PARAMS_IMAGE_BYTES_MAX (24u << 20) /* of an input image's file */
+
+/* An input image as it came: a whole PNG, JPEG or WebP file, which was decoded once to see that it
+ * is sound. */
+struct sdw_params_image {
+    uint8_t *bytes; /* owned; NULL: none was given */
+    size_t length;
+    int width, height; /* pixels, after EXIF's orientation */
+};
 
 struct sdw_params {
     char *prompt;          /* owned, never NULL in a sound request */
@@ -31,8 +41,17 @@ struct sdw_params {
     uint64_t seed;
     bool seed_given; /* else one is drawn; sdw_params_complete draws it */
     int clip_skip;   /* layers of the text encoder left out at its end */
-    double strength; /* of image to image, 0..1 */
+    char *operation; /* owned; NULL: what the images say */
+    struct sdw_params_image init_image, mask_image;
+    double strength; /* 0..1: how much of the input is replaced by noise */
     bool strength_given;
+    char *inpaint_method; /* owned; NULL: "blend" */
+    int mask_blur;        /* pixels */
+    bool paste_back;      /* kept pixels of an inpaint are the input's own */
+    bool paste_back_given;
+    char *rng;               /* owned; NULL: "torch-cpu" */
+    double guidance_rescale; /* 0: off */
+    double eta;              /* of ddim */
     bool preview;
     bool cancel_on_disconnect;
 };
@@ -54,8 +73,12 @@ enum sdw_param_kind {
     SDW_PARAM_INTEGER,
     SDW_PARAM_REAL,
     SDW_PARAM_SEED,
-    SDW_PARAM_FLAG
+    SDW_PARAM_FLAG,
+    SDW_PARAM_IMAGE
 };
+
+/* Other names of one parameter, or the only values it takes: none after the first NULL. */
+#define SDW_PARAM_NAMES_MAX 4
 
 struct sdw_param_row {
     const char *name;
@@ -65,6 +88,8 @@ struct sdw_param_row {
     bool required;
     const char *fallback; /* default, in words */
     const char *help;
+    const char *aliases[SDW_PARAM_NAMES_MAX];
+    const char *choices[SDW_PARAM_NAMES_MAX];
 };
 
 extern const struct sdw_param_row sdw_param_rows[];
@@ -92,8 +117,15 @@ enum sdw_status sdw_params_parse(struct sdw_params *params, const char *json, si
                                  const struct sdw_params_defaults *defaults,
                                  struct sdw_faults *faults, struct sdw_error *err);
 
-/* Sets one parameter from the command line's text; underscores of the name may be dashes. False
- * when there is no such parameter; a bad value is a fault. */
+/* Writes a request as the JSON object that sdw_params_parse reads back: what is as if it had not
+ * been given is left out. Images are base64, or with `digests` only the SHA-256 of their files, as
+ * "init_image_sha256" (for metadata, which need not carry the input). */
+enum sdw_status sdw_params_write(struct sdw_text *out, const struct sdw_params *params,
+                                 bool digests, struct sdw_error *err);
+
+/* Sets one parameter from the command line's text; underscores of the name may be dashes, and the
+ * text of an image is the path of its file. False when there is no such parameter; a bad value is a
+ * fault. */
 bool sdw_params_set(struct sdw_params *params, const char *name, const char *value,
                     struct sdw_faults *faults);
 
@@ -103,7 +135,13 @@ enum sdw_status sdw_params_check(const struct sdw_params *params,
                                  const struct sdw_params_defaults *defaults,
                                  struct sdw_faults *faults, struct sdw_error *err);
 
-/* Fills in what the request left open, and draws a seed where none was given. */
+/* What a sound request asks for. */
+enum sdw_operation { SDW_GENERATION, SDW_TRANSFORM, SDW_INPAINT };
+enum sdw_operation sdw_params_operation(const struct sdw_params *params);
+
+/* Fills in what the request left open, and draws a seed where none was given. An image job gets
+ * the size of its input, rounded down to what the model can and scaled into
+ * SDW_PARAMS_SIDE_MIN..MAX; of a size given by half, the other half follows its shape. */
 void sdw_params_complete(struct sdw_params *params, const struct sdw_params_defaults *defaults);
 
 #endif

@@ -305,7 +305,8 @@ static void other_sites(void **state)
 static void large_bodies(void **state)
 {
     (void)state;
-    struct worker *worker = worker_open(NULL, 0);
+    struct sdw_server_options options = {.body_bytes_max = 8u << 20};
+    struct worker *worker = worker_open(&options, 0);
     size_t length = 10u << 20;
     char *body = malloc(length + 1);
     memset(body, 'x', length);

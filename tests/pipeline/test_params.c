@@ -15,6 +15,11 @@
 
 #include <cmocka.h>
 
+/* A PNG of one orange pixel. */
+#define PIXEL                                                                                      \
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4"                                     \
+    "nGP438AAAAQBAYDFKhhdAAAAAElFTkSuQmCC"
+
 static bool sampler_known(const char *name)
 {
     return strcmp(name, "euler") == 0 || strcmp(name, "ddim") == 0;
@@ -56,6 +61,10 @@ static void assert_value(const char *test, const struct sdw_params *params, cons
         same = strcmp(seed, json_string_value(value)) == 0;
         break;
     case SDW_PARAM_FLAG: same = *(const bool *)field == json_is_true(value); break;
+    case SDW_PARAM_IMAGE:
+        same =
+            ((const struct sdw_params_image *)field)->length == (size_t)json_integer_value(value);
+        break;
     }
     if (!same)
         fail_msg("%s: %s is not what was sent", test, name);
@@ -133,15 +142,70 @@ static void refuses(const char *body, size_t length, const char *field)
     assert_string_equal(faults.fault[0].field, field);
 }
 
-/* Keys whose values would make another picture; drawn without them it would be a lie. */
-static void refused_keys(void **state)
+/* What is written is read back as the same request, images and the seed's last bit included. */
+static void written_and_read(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"init_image", "input_image", "image", "mask_image", "mask"};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        char body[80];
-        int length = snprintf(body, sizeof body, "{\"prompt\":\"a\",\"%s\":\"aGk=\"}", keys[i]);
-        refuses(body, (size_t)length, keys[i]);
+    static const char body[] =
+        "{\"prompt\":\"a \\\"cat\\\"\",\"seed\":18446744073709551615,\"guidance_scale\":0.1,\"mask\":\"" PIXEL
+        "\",\"image\":\"data:image/png;base64," PIXEL
+        "\",\"paste_back\":false,\"eta\":0.30000000000000004}";
+    struct sdw_params first, second;
+    static struct sdw_faults faults;
+    struct sdw_error err = {0};
+    struct sdw_text text, again;
+    sdw_text_init(&text, 1 << 20);
+    sdw_text_init(&again, 1 << 20);
+    if (sdw_params_parse(&first, body, strlen(body), &defaults, &faults, &err))
+        fail_msg("%s", err.message);
+    sdw_params_complete(&first, &defaults);
+    assert_int_equal(sdw_params_write(&text, &first, false, &err), SDW_OK);
+    if (sdw_params_parse(&second, text.data, text.length, &defaults, &faults, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(faults.unknown, 0);
+    sdw_params_complete(&second, &defaults);
+    assert_true(second.seed == UINT64_MAX && second.guidance_scale == 0.1 &&
+                second.eta == 0.30000000000000004 && !second.paste_back);
+    assert_int_equal(second.width, 64); /* of an image of one pixel */
+    assert_int_equal(second.init_image.length, first.init_image.length);
+    assert_memory_equal(second.init_image.bytes, first.init_image.bytes, first.init_image.length);
+    assert_int_equal(sdw_params_operation(&second), SDW_INPAINT);
+    assert_int_equal(sdw_params_write(&again, &second, false, &err), SDW_OK);
+    assert_string_equal(text.data, again.data);
+    sdw_text_free(&again);
+    assert_int_equal(sdw_params_write(&again, &second, true, &err), SDW_OK);
+    assert_non_null(strstr(again.data, "\"init_image_sha256\":\""));
+    assert_null(strstr(again.data, "iVBOR"));
+    sdw_text_free(&text);
+    sdw_text_free(&again);
+    sdw_params_free(&first);
+    sdw_params_free(&second);
+}
+
+/* Inputs and the sizes of the jobs they make. */
+static void sizes_by_input(void **state)
+{
+    (void)state;
+    static const struct {
+        int input_width, input_height, width, height, multiple, want_width, want_height;
+    } cases[] = {
+        {512, 512, 0, 0, 8, 512, 512},    {519, 777, 0, 0, 8, 512, 776},
+        {519, 777, 0, 0, 64, 512, 768},   {4000, 3000, 0, 0, 8, 2048, 1536},
+        {40, 30, 0, 0, 8, 64, 64},        {16000, 8, 0, 0, 8, 2048, 64},
+        {1000, 500, 256, 0, 8, 256, 128}, {1000, 500, 0, 256, 8, 512, 256},
+        {1000, 500, 64, 72, 8, 64, 72},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sdw_params_defaults model = defaults;
+        model.multiple = cases[i].multiple;
+        struct sdw_params params = {.width = cases[i].width, .height = cases[i].height};
+        params.init_image =
+            (struct sdw_params_image){malloc(1), 1, cases[i].input_width, cases[i].input_height};
+        sdw_params_complete(&params, &model);
+        assert_int_equal(params.width, cases[i].want_width);
+        assert_int_equal(params.height, cases[i].want_height);
+        assert_true(params.strength == 0.8);
+        sdw_params_free(&params);
     }
 }
 
@@ -211,9 +275,9 @@ static void command_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bodies),         cmocka_unit_test(refused_keys),
-        cmocka_unit_test(hostile_bodies), cmocka_unit_test(longest_prompt),
-        cmocka_unit_test(command_line),
+        cmocka_unit_test(bodies),         cmocka_unit_test(written_and_read),
+        cmocka_unit_test(sizes_by_input), cmocka_unit_test(hostile_bodies),
+        cmocka_unit_test(longest_prompt), cmocka_unit_test(command_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
