@@ -82,8 +82,8 @@ static enum sdw_status open_vae(struct sdw_engine *engine, struct sdw_error *err
     struct sdw_weights *weights = NULL;
     enum sdw_status status = sdw_model_weights_open(&weights, engine->config.folder, "vae", err);
     if (!status)
-        status = sdw_vae_open(&engine->vae, engine->dev, weights, &engine->config.vae,
-                              SDW_VAE_DECODER, err);
+        status = sdw_vae_open(&engine->vae, engine->dev, weights, &engine->config.vae, SDW_VAE_BOTH,
+                              err);
     sdw_weights_close(weights);
     return status;
 }
@@ -156,8 +156,8 @@ static enum sdw_status check_memory(const struct sdw_engine *engine, const char 
                                              config->height, 2, config->text[0].positions, err);
     if (status)
         return status;
-    size_t needed =
-        report.unet.weight_bytes + report.vae_decode.weight_bytes + report.scratch_bytes;
+    size_t needed = report.unet.weight_bytes + report.vae_decode.weight_bytes +
+                    report.vae_encode.weight_bytes + report.scratch_bytes;
     for (int i = 0; i < config->texts; i++)
         needed += report.text[i].weight_bytes;
     size_t left = engine->dev->ops->memory_free(engine->dev);

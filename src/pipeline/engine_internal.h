@@ -32,15 +32,17 @@ struct sdw_generate_options {
     const float *pooled;   /* with embeds, XL: [1 or 2, pooled width] */
     const float *time_ids; /* likewise */
     int embeds_tokens;
-    double guidance_rescale; /* 0: off */
     /* Sees the latents [channels,h,w] after every evaluation, counted from 0; for checks. */
     void (*latents)(void *context, int evaluation, const float *latents, int64_t count);
     void *latents_context;
 };
 
-/* The denoising loop. *pixels: [height][width][3], 0..1, the caller's to free(). Fills the seconds
- * of `result`. */
-enum sdw_status sdw_generate(float **pixels, struct sdw_engine *engine,
+struct sdw_canvas;
+
+/* The denoising loop. *pixels: [height][width][3], 0..1, the caller's to free(). *canvas is zeroed
+ * and the caller's to free, too: it keeps the input, for pasting back. Fills the seconds of
+ * `result`. */
+enum sdw_status sdw_generate(float **pixels, struct sdw_canvas *canvas, struct sdw_engine *engine,
                              const struct sdw_params *params,
                              const struct sdw_generate_options *options,
                              const struct sdw_progress *progress, struct sdw_result *result,

@@ -1,4 +1,5 @@
-/* generate.c: THE loop: noise becomes latents, step by step, and latents become pixels.
+/* generate.c: THE loop: noise, or an input under noise, becomes latents, step by step, and latents
+ * become pixels.
  *
  * Everything random is drawn on the host from one generator, in the order in which diffusers draws
  * it. */
@@ -6,10 +7,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "image/image.h"
-#include "image/png.h"
+#include "pipeline/canvas.h"
 #include "pipeline/guidance.h"
-#include "sample/noise.h"
+#include "pipeline/saved.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,11 +27,14 @@ struct run {
     struct sdw_unet_context *context;
     struct sdw_sampler *sampler;
     struct sdw_noise noise;
-    int channels, h, w; /* of the latents */
-    int64_t count;      /* of the latents */
-    float *latents;     /* [channels,h,w] */
-    float *input;       /* [rows,channels,h,w] */
-    float *prediction;  /* [rows,channels,h,w] */
+    struct sdw_canvas *canvas; /* the caller's, which outlives the run */
+    int64_t count;             /* of the latents */
+    int64_t input_count;       /* of what the UNet sees of one image */
+    float *latents;            /* [channels,h,w] */
+    float *input;              /* [rows,input channels,h,w] */
+    float *prediction;         /* [rows,channels,h,w] */
+    int next;                  /* evaluation */
+    double saved_s;            /* when the state was last saved */
 };
 
 static void draw_noise(void *context, float *values, int64_t count)
@@ -61,11 +64,13 @@ static enum sdw_status reserve_scratch(struct run *run, struct sdw_error *err)
 
 static enum sdw_status open_sampler(struct run *run, struct sdw_error *err)
 {
-    struct sdw_sampler_options options = {.name = run->params->sampler,
-                                          .schedule = run->params->schedule,
-                                          .steps = run->params->steps,
-                                          .strength = 1,
-                                          .count = run->count};
+    struct sdw_sampler_options options = {
+        .name = run->params->sampler,
+        .schedule = run->params->schedule,
+        .steps = run->params->steps,
+        .strength = sdw_params_operation(run->params) == SDW_GENERATION ? 1 : run->params->strength,
+        .eta = run->params->eta,
+        .count = run->count};
     const struct sdw_schedule_config *schedule = run->options->schedule;
     return sdw_sampler_open(&run->sampler, &options, schedule ? schedule : &run->engine->schedule,
                             err);
@@ -73,23 +78,19 @@ static enum sdw_status open_sampler(struct run *run, struct sdw_error *err)
 
 static enum sdw_status prepare(struct run *run, struct sdw_error *err)
 {
-    const struct sdw_model_config *config = &run->engine->config;
-    run->channels = config->vae.latent_channels;
-    run->h = run->params->height / config->vae.factor;
-    run->w = run->params->width / config->vae.factor;
-    run->count = (int64_t)run->channels * run->h * run->w;
-    if (config->unet.in_channels != run->channels || config->unet.out_channels != run->channels)
-        return sdw_fail(
-            err, SDW_MODEL,
-            "%s: its UNet takes %d channels where latents have %d: not a text-to-image model",
-            run->engine->model_id, config->unet.in_channels, run->channels);
+    const struct sdw_canvas *canvas = run->canvas;
+    enum sdw_status status = sdw_canvas_open(run->canvas, run->engine, run->params, err);
+    if (status)
+        return status;
+    run->count = canvas->count;
+    run->input_count = (int64_t)run->engine->config.unet.in_channels * canvas->h * canvas->w;
     run->latents = malloc((size_t)run->count * sizeof(float));
-    run->input = malloc(2 * (size_t)run->count * sizeof(float));
+    run->input = malloc(2 * (size_t)run->input_count * sizeof(float));
     run->prediction = malloc(2 * (size_t)run->count * sizeof(float));
     if (!run->latents || !run->input || !run->prediction)
         return sdw_fail(err, SDW_MEMORY, "no memory for latents of %" PRId64 " numbers",
                         run->count);
-    enum sdw_status status = reserve_scratch(run, err);
+    status = reserve_scratch(run, err);
     return status ? status : open_sampler(run, err);
 }
 
@@ -113,13 +114,17 @@ static enum sdw_status predict(struct run *run, int i, struct sdw_error *err)
 {
     float timestep = sdw_sampler_timestep(run->sampler, i), timesteps[2] = {timestep, timestep};
     sdw_sampler_scale_input(run->sampler, i, run->input, run->latents);
+    if (run->canvas->extra)
+        memcpy(run->input + run->count, run->canvas->extra,
+               (size_t)(run->input_count - run->count) * sizeof(float));
     if (run->conditions.rows == 2)
-        memcpy(run->input + run->count, run->input, (size_t)run->count * sizeof(float));
-    enum sdw_status status = sdw_unet_forward(run->engine->unet, run->prediction, run->input,
-                                              timesteps, run->h, run->w, run->context, err);
+        memcpy(run->input + run->input_count, run->input, (size_t)run->input_count * sizeof(float));
+    enum sdw_status status =
+        sdw_unet_forward(run->engine->unet, run->prediction, run->input, timesteps, run->canvas->h,
+                         run->canvas->w, run->context, err);
     if (!status && run->conditions.rows == 2)
         sdw_guidance_apply(run->prediction, run->prediction, run->prediction + run->count,
-                           run->count, run->params->guidance_scale, run->options->guidance_rescale);
+                           run->count, run->params->guidance_scale, run->params->guidance_rescale);
     return status;
 }
 
@@ -139,28 +144,76 @@ static enum sdw_status check_finite(const float *values, int64_t count, const ch
     return SDW_OK;
 }
 
-static enum sdw_status denoise(struct run *run, struct sdw_error *err)
+/* Everything before the first step, or before the step after the one that was saved. */
+static enum sdw_status begin(struct run *run, struct sdw_error *err)
 {
     const struct sdw_progress *progress = run->progress;
+    enum sdw_noise_kind kind = SDW_NOISE_TORCH_CPU;
+    if (run->params->rng)
+        sdw_noise_kind_find(&kind, run->params->rng);
+    sdw_noise_seed(&run->noise, kind, run->params->seed);
+    enum sdw_status status = sdw_canvas_begin(run->canvas, run->latents, run->engine, run->params,
+                                              run->sampler, &run->noise, err);
+    run->saved_s = sdw_clock_seconds();
+    if (status || !progress || !progress->resume)
+        return status;
+    struct sdw_error why;
+    if (sdw_saved_read(progress->resume, progress->resume_length, run->params, &run->next,
+                       run->latents, run->count, run->sampler, &run->noise, &why))
+        sdw_log_warn("begins anew: %s", why.message);
+    return SDW_OK;
+}
+
+/* What cannot be saved is no reason to end: the run would only begin anew. */
+static void save(struct run *run, int next)
+{
+    const struct sdw_progress *progress = run->progress;
+    if (!progress->save || sdw_clock_seconds() - run->saved_s < progress->save_every_s)
+        return;
+    struct sdw_error err;
+    struct sdw_text bytes;
+    sdw_text_init(&bytes, SDW_SAVED_BYTES_MAX);
+    if (sdw_saved_write(&bytes, run->params, next, run->latents, run->count, run->sampler,
+                        &run->noise, &err) == SDW_OK)
+        progress->save(progress->context, bytes.data, bytes.length);
+    else
+        sdw_log_warn("not saved: %s", err.message);
+    sdw_text_free(&bytes);
+    run->saved_s = sdw_clock_seconds();
+}
+
+static void tell_step(struct run *run, int i)
+{
+    const struct sdw_progress *progress = run->progress;
+    if (!progress || !sdw_sampler_ends_step(run->sampler, i))
+        return;
+    if (progress->step)
+        progress->step(progress->context, sdw_sampler_step_of(run->sampler, i),
+                       sdw_sampler_steps(run->sampler));
+    save(run, i + 1);
+}
+
+static enum sdw_status denoise(struct run *run, struct sdw_error *err)
+{
     const struct sdw_sampler_draw draw = {draw_noise, &run->noise};
     int evals = sdw_sampler_evals(run->sampler);
-    sdw_noise_seed(&run->noise, SDW_NOISE_TORCH_CPU, run->params->seed);
-    sdw_noise_fill(&run->noise, run->latents, run->count);
-    sdw_sampler_begin(run->sampler, run->latents, run->latents);
-    for (int i = 0; i < evals; i++) {
-        if (cancelled(progress))
+    enum sdw_status status = begin(run, err);
+    for (int i = run->next; i < evals && !status; i++) {
+        if (cancelled(run->progress))
             return sdw_fail(err, SDW_CANCELLED, "cancelled before evaluation %d of %d", i + 1,
                             evals);
-        enum sdw_status status = predict(run, i, err);
+        status = predict(run, i, err);
         if (status)
             return status;
         sdw_sampler_step(run->sampler, i, run->latents, run->prediction, &draw);
+        sdw_canvas_blend(run->canvas, run->latents, run->prediction, run->sampler, i);
         if (run->options->latents)
             run->options->latents(run->options->latents_context, i, run->latents, run->count);
-        if (progress && progress->step && sdw_sampler_ends_step(run->sampler, i))
-            progress->step(progress->context, sdw_sampler_step_of(run->sampler, i),
-                           sdw_sampler_steps(run->sampler));
+        tell_step(run, i);
     }
+    if (status)
+        return status;
+    sdw_canvas_end(run->canvas, run->latents);
     return check_finite(run->latents, run->count, "latents", err);
 }
 
@@ -175,13 +228,26 @@ static enum sdw_status decode(struct run *run, float **pixels, struct sdw_error 
     if (!*pixels)
         return sdw_fail(err, SDW_MEMORY, "no memory for %d x %d pixels", run->params->width,
                         run->params->height);
-    enum sdw_status status =
-        sdw_vae_decode(run->engine->vae, *pixels, run->latents, 1, run->h, run->w, err);
+    enum sdw_status status = sdw_vae_decode(run->engine->vae, *pixels, run->latents, 1,
+                                            run->canvas->h, run->canvas->w, err);
     if (!status)
         status = check_finite(*pixels, (int64_t)count, "decoded image", err);
     for (size_t i = 0; i < count && !status; i++)
         (*pixels)[i] = fminf(fmaxf((*pixels)[i] / 2 + 0.5f, 0), 1);
     return status;
+}
+
+/* Without a step there is nothing to decode: the input comes back, pixel for pixel. */
+static enum sdw_status give_back(struct run *run, float **pixels, struct sdw_error *err)
+{
+    size_t count = sdw_image_bytes(&run->canvas->image);
+    *pixels = malloc(count * sizeof **pixels);
+    if (!*pixels)
+        return sdw_fail(err, SDW_MEMORY, "no memory for %d x %d pixels", run->params->width,
+                        run->params->height);
+    for (size_t i = 0; i < count; i++)
+        (*pixels)[i] = (float)run->canvas->image.pixels[i] / 255;
+    return SDW_OK;
 }
 
 static void run_free(struct run *run)
@@ -194,31 +260,45 @@ static void run_free(struct run *run)
     free(run->prediction);
 }
 
-enum sdw_status sdw_generate(float **pixels, struct sdw_engine *engine,
+static enum sdw_status run_all(struct run *run, float **pixels, struct sdw_result *result,
+                               struct sdw_error *err)
+{
+    double start = sdw_clock_seconds();
+    enum sdw_status status = prepare(run, err);
+    if (status)
+        return status;
+    if (sdw_sampler_evals(run->sampler) == 0)
+        return give_back(run, pixels, err);
+    status = condition(run, err);
+    double encoded = sdw_clock_seconds();
+    if (!status)
+        status = denoise(run, err);
+    double denoised = sdw_clock_seconds();
+    sdw_unet_context_free(run->context); /* the decoder needs its memory */
+    run->context = NULL;
+    if (!status)
+        status = decode(run, pixels, err);
+    result->text_s = encoded - start;
+    result->unet_s = denoised - encoded;
+    result->vae_s = sdw_clock_seconds() - denoised;
+    return status;
+}
+
+enum sdw_status sdw_generate(float **pixels, struct sdw_canvas *canvas, struct sdw_engine *engine,
                              const struct sdw_params *params,
                              const struct sdw_generate_options *options,
                              const struct sdw_progress *progress, struct sdw_result *result,
                              struct sdw_error *err)
 {
-    struct run run = {.engine = engine, .params = params, .options = options, .progress = progress};
-    double start = sdw_clock_seconds(), encoded = start, denoised = start;
+    struct run run = {.engine = engine,
+                      .params = params,
+                      .options = options,
+                      .progress = progress,
+                      .canvas = canvas};
     *pixels = NULL;
     engine->dev->cancel = progress ? progress->cancel : NULL; /* also inside of a step */
-    enum sdw_status status = prepare(&run, err);
-    if (!status)
-        status = condition(&run, err);
-    encoded = sdw_clock_seconds();
-    if (!status)
-        status = denoise(&run, err);
-    denoised = sdw_clock_seconds();
-    sdw_unet_context_free(run.context); /* the decoder needs its memory */
-    run.context = NULL;
-    if (!status)
-        status = decode(&run, pixels, err);
+    enum sdw_status status = run_all(&run, pixels, result, err);
     engine->dev->cancel = NULL;
-    result->text_s = encoded - start;
-    result->unet_s = denoised - encoded;
-    result->vae_s = sdw_clock_seconds() - denoised;
     result->seed = params->seed;
     result->width = params->width;
     result->height = params->height;
@@ -228,62 +308,4 @@ enum sdw_status sdw_generate(float **pixels, struct sdw_engine *engine,
         *pixels = NULL;
     }
     return status;
-}
-
-/* As the web UIs write it, so that their users can read it and drop the picture into them. */
-static void describe(char *text, size_t size, const struct sdw_engine *engine,
-                     const struct sdw_params *params)
-{
-    const char *negative = params->negative_prompt;
-    snprintf(text, size,
-             "%s%s%s\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %" PRIu64
-             ", Size: %dx%d, Model: %s",
-             params->prompt, negative && *negative ? "\nNegative prompt: " : "",
-             negative ? negative : "", params->steps, params->sampler, params->guidance_scale,
-             params->seed, params->width, params->height, engine->model_id);
-}
-
-static enum sdw_status encode_png(const float *pixels, const struct sdw_engine *engine,
-                                  const struct sdw_params *params, struct sdw_result *result,
-                                  struct sdw_error *err)
-{
-    size_t count = (size_t)params->width * (size_t)params->height * 3,
-           room = 2 * SDW_PARAMS_TEXT_MAX + 1024;
-    uint8_t *bytes = malloc(count);
-    char *text = malloc(room);
-    enum sdw_status status = SDW_OK;
-    if (bytes && text) {
-        for (size_t i = 0; i < count; i++)
-            bytes[i] = (uint8_t)lrintf(pixels[i] * 255);
-        describe(text, room, engine, params);
-        struct sdw_image image = {params->width, params->height, 3, bytes};
-        struct sdw_png_text note = {"parameters", text};
-        status = sdw_png_encode(&result->png, &image, &note, 1, err);
-    } else {
-        status = sdw_fail(err, SDW_MEMORY, "no memory to encode %d x %d pixels", params->width,
-                          params->height);
-    }
-    free(bytes);
-    free(text);
-    return status;
-}
-
-static enum sdw_status run_engine(void *context, const struct sdw_params *params,
-                                  const struct sdw_progress *progress, struct sdw_result *result,
-                                  struct sdw_error *err)
-{
-    static const struct sdw_generate_options plain = {0};
-    float *pixels;
-    enum sdw_status status = sdw_generate(&pixels, context, params, &plain, progress, result, err);
-    double start = sdw_clock_seconds();
-    if (!status)
-        status = encode_png(pixels, context, params, result, err);
-    result->png_s = sdw_clock_seconds() - start;
-    free(pixels);
-    return status;
-}
-
-struct sdw_runner sdw_engine_runner(struct sdw_engine *engine)
-{
-    return (struct sdw_runner){engine, run_engine};
 }

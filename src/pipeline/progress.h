@@ -18,6 +18,16 @@ struct sdw_progress {
     void (*step)(void *context, int step, int total);
     void *context;
     const atomic_bool *cancel; /* polled at each step; NULL: never */
+
+    /* Called from the generating thread after a step, no more often than every save_every_s
+     * seconds, with the state from which the run can go on in another process. NULL: never. */
+    void (*save)(void *context, const void *bytes, size_t length);
+    double save_every_s;
+    /* What `save` got in an earlier run of the same request, or NULL. Steps that were done then are
+     * neither run nor told again, and the image has the same bytes; a state that does not fit is
+     * logged, and the run begins anew. */
+    const void *resume;
+    size_t resume_length;
 };
 
 /* What a generation leaves. The caller initialises png with sdw_text_init(&png, SDW_PNG_BYTES_MAX)

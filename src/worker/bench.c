@@ -95,7 +95,7 @@ static enum sdw_status measure(const struct sdw_options *options, struct sdw_req
             sdw_params_check(params, sdw_engine_defaults(session.engine), &request->faults, err);
     if (!status) {
         struct steps steps = {0};
-        struct sdw_progress progress = {note_step, &steps, NULL};
+        struct sdw_progress progress = {.step = note_step, .context = &steps};
         struct sdw_result result = {0};
         struct sdw_runner runner = sdw_engine_runner(session.engine);
         sdw_params_complete(params, sdw_engine_defaults(session.engine));

@@ -81,7 +81,7 @@ static enum sdw_status draw(struct sdw_session *session, struct sdw_params *para
         return status;
     sdw_params_complete(params, defaults);
     struct bar bar = {isatty(STDERR_FILENO), sdw_clock_seconds()};
-    struct sdw_progress progress = {show_step, &bar, &interrupted};
+    struct sdw_progress progress = {.step = show_step, .context = &bar, .cancel = &interrupted};
     struct sdw_result result = {0};
     sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
     struct sdw_runner runner = sdw_engine_runner(session->engine);

@@ -2,10 +2,11 @@
  *
  * Prompts are encoded by the model itself where its tokenizer is there; the repository's copy of
  * the tiny models has no vocabulary, so there the case's embeddings are given, and its name says
- * so. A batch is run image by image. */
+ * so. A batch is run image by image. Inputs and masks travel as PNG, as a request brings them. */
 #include "golden.h"
 
-#include "pipeline/engine_internal.h"
+#include "image/png.h"
+#include "pipeline/canvas.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -123,6 +124,27 @@ static const char *text_of(const json_t *args, const char *key, int row)
     return json_string_value(json_is_array(value) ? json_array_get(value, (size_t)row) : value);
 }
 
+/* The case's input or mask as the file of a request; empty when it has none. */
+static struct sdw_params_image input_file(const struct one *one, const char *name, int channels)
+{
+    struct sdw_array array;
+    struct sdw_text png;
+    sdw_text_init(&png, SDW_PNG_BYTES_MAX);
+    if (!sdw_weights_find(one->file, name, &array))
+        return (struct sdw_params_image){0};
+    struct sdw_image image = {(int)array.dim[1], (int)array.dim[0], channels,
+                              (uint8_t *)array.data};
+    sdw_png_encode(&png, &image, NULL, 0, NULL);
+    return (struct sdw_params_image){(uint8_t *)png.data, png.length, image.width, image.height};
+}
+
+/* The size is that of the input where the arguments name none. */
+static int side_of(const json_t *args, const char *key, int input)
+{
+    int side = (int)json_integer_value(json_object_get(args, key));
+    return side ? side : input;
+}
+
 static void run_image(struct one *one, const char *name, const json_t *test,
                       const struct sdw_schedule_config *schedule)
 {
@@ -136,9 +158,15 @@ static void run_image(struct one *one, const char *name, const json_t *test,
         .clip_skip = (int)json_integer_value(json_object_get(args, "clip_skip")),
         .seed = (uint64_t)json_integer_value(
             json_array_get(json_object_get(test, "seed"), (size_t)one->row)),
-        .width = (int)json_integer_value(json_object_get(args, "width")),
-        .height = (int)json_integer_value(json_object_get(args, "height")),
     };
+    params.init_image = input_file(one, "image_in", 3);
+    params.mask_image = input_file(one, "mask_in", 1);
+    params.width = side_of(args, "width", params.init_image.width);
+    params.height = side_of(args, "height", params.init_image.height);
+    params.strength = json_number_value(json_object_get(args, "strength"));
+    params.guidance_rescale = json_number_value(json_object_get(args, "guidance_rescale"));
+    if (strstr(name, "inpaintlegacy"))
+        params.inpaint_method = (char *)"legacy";
     int64_t embeds_count = 0, pooled_count = 0;
     float *embeds = golden_floats(one->file, &embeds_count, "embeds");
     float *pooled = golden_floats(one->file, &pooled_count, "pooled");
@@ -147,7 +175,6 @@ static void run_image(struct one *one, const char *name, const json_t *test,
     int rows = params.guidance_scale > 1 && unet->time_cond_width == 0 ? 2 : 1;
     struct sdw_generate_options options = {
         .schedule = schedule, .latents = watch, .latents_context = one};
-    options.guidance_rescale = json_number_value(json_object_get(args, "guidance_rescale"));
     bool given = !one->pipes->encodes || json_object_get(args, "prompt_2");
     if (given && embeds && one->batch == 1) {
         options.embeds = embeds;
@@ -159,11 +186,13 @@ static void run_image(struct one *one, const char *name, const json_t *test,
     snprintf(label, sizeof label, "%s%s", name, options.embeds ? " (embeds given)" : "");
     struct sdw_error err;
     struct sdw_result result = {0};
+    struct sdw_canvas canvas = {0};
     float *pixels, *image = golden_floats(one->file, NULL, "image");
     one->latents_error = 0;
     if (given && !options.embeds) {
         golden_skip(g, label, "needs the tokenizer of its model");
-    } else if (sdw_generate(&pixels, one->pipes->engine, &params, &options, NULL, &result, &err)) {
+    } else if (sdw_generate(&pixels, &canvas, one->pipes->engine, &params, &options, NULL, &result,
+                            &err)) {
         golden_fail(g, label, "%s", err.message);
     } else {
         int64_t count = (int64_t)params.width * params.height * 3;
@@ -173,6 +202,9 @@ static void run_image(struct one *one, const char *name, const json_t *test,
         compare_image(g, label, pixels, image + one->row * count, count);
         free(pixels);
     }
+    sdw_canvas_free(&canvas);
+    free(params.init_image.bytes);
+    free(params.mask_image.bytes);
     free(image);
     free(embeds);
     free(pooled);
@@ -189,11 +221,6 @@ static void run_case(struct pipes *p, const json_t *test)
     if (!golden_wanted(p->g, name))
         return;
     struct sdw_schedule_config schedule;
-    if (json_object_get(json_object_get(test, "args"), "strength") ||
-        strncmp(name, "pipe/inpaint", 12) == 0) {
-        golden_skip(p->g, name, "image to image and inpainting are not offered by this version");
-        return;
-    }
     if (!scheduler || !find_schedule(p, scheduler, &schedule) ||
         !sdw_samplers_of_config(&schedule)) {
         golden_skip(p->g, name, "no sampler for the schedule %s", scheduler ? scheduler : "?");
