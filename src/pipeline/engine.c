@@ -251,14 +251,3 @@ size_t sdw_engine_weight_bytes(const struct sdw_engine *engine)
         bytes += engine->text[i] ? sdw_clip_text_bytes(engine->text[i]) : 0;
     return bytes;
 }
-
-enum sdw_status sdw_engine_scratch_bytes(size_t *bytes, const struct sdw_engine *engine, int width,
-                                         int height, bool guided, struct sdw_error *err)
-{
-    struct sdw_model_report report;
-    enum sdw_status status =
-        sdw_model_trace(&report, engine->tracer, &engine->config, width, height, guided ? 2 : 1,
-                        engine->config.text[0].positions, err);
-    *bytes = report.scratch_bytes;
-    return status;
-}

@@ -33,8 +33,17 @@ size_t sdw_engine_weight_bytes(const struct sdw_engine *engine);
 /* A runner (progress.h) over the engine. */
 struct sdw_runner sdw_engine_runner(struct sdw_engine *engine);
 
-/* Bytes of scratch memory that an image of this size takes. */
-enum sdw_status sdw_engine_scratch_bytes(size_t *bytes, const struct sdw_engine *engine, int width,
-                                         int height, bool guided, struct sdw_error *err);
+/* What an image takes, and how it is decoded. */
+struct sdw_engine_plan {
+    size_t scratch_bytes; /* of device memory for activations */
+    int strip_rows;       /* for sdw_vae_strips_set: 0 decodes whole */
+};
+
+/* Plans an image of this request within scratch_bytes_max: big images are decoded in strips where
+ * the memory is short. plan->scratch_bytes is over the maximum where nothing helps. The request is
+ * complete; the thread is the engine's. */
+enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine *engine,
+                                const struct sdw_params *params, int tokens,
+                                size_t scratch_bytes_max, struct sdw_error *err);
 
 #endif

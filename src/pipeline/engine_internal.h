@@ -3,15 +3,23 @@
 #define SDW_PIPELINE_ENGINE_INTERNAL_H
 
 #include "model/clip_text.h"
+#include "model/trace.h"
 #include "model/unet.h"
 #include "model/vae.h"
 #include "pipeline/engine.h"
 #include "sample/sampler.h"
 #include "text/tokenizer.h"
 
+/* The last walk over the model's shapes. */
+struct sdw_traced {
+    int width, height, rows, tokens; /* width 0: there was none */
+    struct sdw_model_report report;
+};
+
 struct sdw_engine {
     struct sdw_device *dev;
     struct sdw_device *tracer; /* computes nothing: tells memory in advance */
+    struct sdw_traced traced;
     struct sdw_model_config config;
     struct sdw_tokenizer *tokenizer[SDW_TEXTS_MAX];
     int32_t pad[SDW_TEXTS_MAX];

@@ -42,24 +42,28 @@ static void draw_noise(void *context, float *values, int64_t count)
     sdw_noise_fill(context, values, count);
 }
 
+/* Sees to it that no part of the run can run out of memory: with the numbers, before it begins. */
 static enum sdw_status reserve_scratch(struct run *run, struct sdw_error *err)
 {
-    struct sdw_engine *engine = run->engine;
-    size_t bytes;
-    bool guided = sdw_guidance_runs(run->params->guidance_scale);
-    enum sdw_status status = sdw_engine_scratch_bytes(&bytes, engine, run->params->width,
-                                                      run->params->height, guided, err);
+    struct sdw_device *dev = run->engine->dev;
+    const struct sdw_params *params = run->params;
+    struct sdw_engine_plan plan;
+    size_t held = dev->scratch.capacity, left = dev->ops->memory_free(dev);
+    enum sdw_status status = sdw_engine_plan(
+        &plan, run->engine, params, run->engine->config.text[0].positions, held + left, err);
     if (status)
         return status;
-    size_t held = engine->dev->scratch.capacity, more = bytes > held ? bytes - held : 0;
-    size_t left = engine->dev->ops->memory_free(engine->dev);
-    if (more > left)
+    if (plan.scratch_bytes > held + left)
         return sdw_fail(
             err, SDW_MEMORY,
             "an image of %d x %d takes %zu MB more, %zu MB are free on %s: ask for a smaller one",
-            run->params->width, run->params->height, more >> 20, left >> 20, engine->dev->id);
-    sdw_scratch_reserve(engine->dev, bytes);
-    return sdw_sync(engine->dev, err);
+            params->width, params->height, (plan.scratch_bytes - held) >> 20, left >> 20, dev->id);
+    if (plan.strip_rows)
+        sdw_log_info("decoding %d x %d in strips of %d rows: %zu MB are free", params->width,
+                     params->height, plan.strip_rows, left >> 20);
+    sdw_vae_strips_set(run->engine->vae, plan.strip_rows);
+    sdw_scratch_reserve(dev, plan.scratch_bytes);
+    return sdw_sync(dev, err);
 }
 
 static enum sdw_status open_sampler(struct run *run, struct sdw_error *err)

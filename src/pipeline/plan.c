@@ -1,0 +1,54 @@
+/* plan.c: what an image will take, told by walking its shapes on a device that computes nothing. */
+#include "pipeline/engine_internal.h"
+#include "pipeline/guidance.h"
+
+#include "model/trace.h"
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Walks the model's parts, or remembers: most images have the size of the one before. */
+static enum sdw_status trace(const struct sdw_model_report **report, struct sdw_engine *engine,
+                             int width, int height, int rows, int tokens, struct sdw_error *err)
+{
+    struct sdw_traced *last = &engine->traced;
+    *report = &last->report;
+    if (last->width == width && last->height == height && last->rows == rows &&
+        last->tokens == tokens)
+        return SDW_OK;
+    enum sdw_status status = sdw_model_trace(&last->report, engine->tracer, &engine->config, width,
+                                             height, rows, tokens, err);
+    last->width = status ? 0 : width;
+    last->height = height;
+    last->rows = rows;
+    last->tokens = tokens;
+    return status;
+}
+
+enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine *engine,
+                                const struct sdw_params *params, int tokens,
+                                size_t scratch_bytes_max, struct sdw_error *err)
+{
+    const struct sdw_model_config *config = &engine->config;
+    const struct sdw_model_report *report;
+    int rows = sdw_guidance_runs(params->guidance_scale) ? 2 : 1;
+    *plan = (struct sdw_engine_plan){0};
+    enum sdw_status status =
+        trace(&report, engine, params->width, params->height, rows, tokens, err);
+    if (status)
+        return status;
+    size_t others = report->unet.scratch_bytes, decode = report->vae_decode.scratch_bytes;
+    for (int i = 0; i < config->texts; i++)
+        others = larger(others, report->text[i].scratch_bytes);
+    bool encodes =
+        params->init_image.bytes || config->unet.in_channels != config->vae.latent_channels;
+    if (encodes)
+        others = larger(others, report->vae_encode.scratch_bytes);
+    if (decode > scratch_bytes_max)
+        status = sdw_model_trace_decode(&plan->strip_rows, &decode, engine->tracer, config,
+                                        params->width, params->height, scratch_bytes_max, err);
+    plan->scratch_bytes = larger(others, decode);
+    return status;
+}
