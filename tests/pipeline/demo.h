@@ -22,7 +22,7 @@
 static struct sdw_device *demo_device;
 static struct sdw_engine *demo_engine;
 
-static int demo_open(void **state)
+static inline int demo_open(void **state)
 {
     (void)state;
     struct sdw_error err;
@@ -35,7 +35,7 @@ static int demo_open(void **state)
     return 0;
 }
 
-static int demo_close(void **state)
+static inline int demo_close(void **state)
 {
     (void)state;
     sdw_engine_close(demo_engine);
@@ -45,7 +45,7 @@ static int demo_close(void **state)
 
 /* A picture of the demo's size: a slope of colours for three channels, white on the right for one.
  */
-static struct sdw_params_image demo_file(int channels)
+static inline struct sdw_params_image demo_file(int channels)
 {
     struct sdw_image image;
     struct sdw_text png;
@@ -64,8 +64,8 @@ static struct sdw_params_image demo_file(int channels)
 
 /* Runs and decodes; the caller frees both pictures. Steps, size and seed are set where they are 0.
  */
-static void demo_draw(struct sdw_image *image, struct sdw_text *png, struct sdw_params *params,
-                      const struct sdw_progress *progress)
+static inline void demo_draw(struct sdw_image *image, struct sdw_text *png,
+                             struct sdw_params *params, const struct sdw_progress *progress)
 {
     struct sdw_error err = {0};
     struct sdw_result result = {0};
