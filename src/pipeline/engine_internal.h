@@ -7,6 +7,7 @@
 #include "model/unet.h"
 #include "model/vae.h"
 #include "pipeline/engine.h"
+#include "pipeline/preview.h"
 #include "sample/sampler.h"
 #include "text/tokenizer.h"
 
@@ -27,6 +28,7 @@ struct sdw_engine {
     struct sdw_unet *unet;
     struct sdw_vae *vae;
     struct sdw_schedule_config schedule; /* of the model's scheduler_config.json */
+    struct sdw_preview preview;
     struct sdw_params_defaults defaults;
     char model_id[256];
     char sampler[64];

@@ -94,7 +94,10 @@ static enum sdw_status prepare(struct run *run, struct sdw_error *err)
     if (!run->latents || !run->input || !run->prediction)
         return sdw_fail(err, SDW_MEMORY, "no memory for latents of %" PRId64 " numbers",
                         run->count);
-    status = reserve_scratch(run, err);
+    if (run->progress && run->progress->preview && run->params->preview)
+        status = sdw_preview_fit(run->engine, err);
+    if (!status)
+        status = reserve_scratch(run, err);
     return status ? status : open_sampler(run, err);
 }
 
@@ -186,6 +189,28 @@ static void save(struct run *run, int next)
     run->saved_s = sdw_clock_seconds();
 }
 
+/* A preview that fails is no reason to end, either. */
+static void preview(struct run *run, int i)
+{
+    const struct sdw_progress *progress = run->progress;
+    const struct sdw_canvas *canvas = run->canvas;
+    struct sdw_error err;
+    struct sdw_text png;
+    const float *latents = run->latents;
+    if (i + 1 < sdw_sampler_evals(run->sampler)) { /* some samplers keep latents at another scale */
+        sdw_sampler_scale_input(run->sampler, i + 1, run->prediction, run->latents);
+        latents = run->prediction;
+    }
+    sdw_text_init(&png, SDW_PREVIEW_BYTES_MAX);
+    if (sdw_preview_draw(&png, &run->engine->preview, latents, canvas->channels, canvas->h,
+                         canvas->w, &err) == SDW_OK)
+        progress->preview(progress->context, sdw_sampler_step_of(run->sampler, i),
+                          sdw_sampler_steps(run->sampler), &png);
+    else
+        sdw_log_warn("no preview: %s", err.message);
+    sdw_text_free(&png);
+}
+
 static void tell_step(struct run *run, int i)
 {
     const struct sdw_progress *progress = run->progress;
@@ -194,6 +219,8 @@ static void tell_step(struct run *run, int i)
     if (progress->step)
         progress->step(progress->context, sdw_sampler_step_of(run->sampler, i),
                        sdw_sampler_steps(run->sampler));
+    if (progress->preview && run->params->preview)
+        preview(run, i);
     save(run, i + 1);
 }
 

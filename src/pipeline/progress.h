@@ -16,6 +16,9 @@ struct sdw_progress {
     /* Called from the generating thread, once for every step, 1 to total, in order. NULL: nobody
      * looks. */
     void (*step)(void *context, int step, int total);
+    /* Called after a step of a request that asks for previews, with a small PNG of the latents; its
+     * bytes are gone afterwards. NULL: nobody looks. */
+    void (*preview)(void *context, int step, int total, const struct sdw_text *png);
     void *context;
     const atomic_bool *cancel; /* polled at each step; NULL: never */
 

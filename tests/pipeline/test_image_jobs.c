@@ -1,7 +1,7 @@
 /* Image to image and inpainting on the demo model: what changes, and what must not. */
 #include "demo.h"
 
-#include "pipeline/engine_internal.h"
+#include <math.h>
 
 static double difference(const struct sdw_image *a, const struct sdw_image *b)
 {
@@ -136,11 +136,60 @@ static void the_file_tells(void **state)
     sdw_params_free(&params);
 }
 
+struct seen {
+    int previews;
+    struct sdw_image last;
+};
+
+static void look(void *context, int step, int total, const struct sdw_text *png)
+{
+    struct seen *seen = context;
+    assert_int_equal(step, ++seen->previews);
+    assert_int_equal(total, 8);
+    sdw_image_free(&seen->last);
+    assert_int_equal(sdw_image_decode(&seen->last, png->data, png->length, 3, NULL), SDW_OK);
+}
+
+/* The last preview is the picture, small: the colours agree. */
+static void previews_look_like_the_picture(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    struct sdw_image drawn;
+    struct sdw_params params = {
+        .prompt = strdup("a cat on a red background"), .steps = 8, .preview = true};
+    struct sdw_progress progress = {.preview = look, .context = &seen};
+    demo_draw(&drawn, NULL, &params, &progress);
+    assert_int_equal(seen.previews, 8);
+    int factor = DEMO_SIDE / seen.last.width;
+    double error = 0;
+    for (int y = 0; y < seen.last.height; y++)
+        for (int x = 0; x < seen.last.width; x++)
+            for (int c = 0; c < 3; c++) {
+                double sum = 0;
+                for (int k = 0; k < factor * factor; k++)
+                    sum += drawn.pixels[((y * factor + k / factor) * DEMO_SIDE + x * factor +
+                                         k % factor) *
+                                            3 +
+                                        c];
+                error += fabs(sum / (factor * factor) -
+                              seen.last.pixels[(y * seen.last.width + x) * 3 + c]);
+            }
+    error /= seen.last.width * seen.last.height * 3;
+    print_message("mean difference of colours: %.1f levels\n", error);
+    assert_true(error < 40);
+    sdw_image_free(&seen.last);
+    sdw_image_free(&drawn);
+    sdw_params_free(&params);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strength_decides), cmocka_unit_test(kept_pixels_are_kept),
-        cmocka_unit_test(without_paste_back_the_seam_is_the_model_s),
-        cmocka_unit_test(generators_differ), cmocka_unit_test(the_file_tells)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(strength_decides),
+                                       cmocka_unit_test(kept_pixels_are_kept),
+                                       cmocka_unit_test(without_paste_back_the_seam_is_the_model_s),
+                                       cmocka_unit_test(generators_differ),
+                                       cmocka_unit_test(the_file_tells),
+                                       cmocka_unit_test(previews_look_like_the_picture)};
     return cmocka_run_group_tests(tests, demo_open, demo_close);
 }
