@@ -29,6 +29,7 @@
     X(FORMAT, "bad_file", 500, 1) /* a file is not what its format says */                         \
     X(MODEL, "bad_model", 500, 1) /* files are sound but make no model we know */                  \
     X(MEMORY, "out_of_memory", 507, 1)                                                             \
+    X(STORAGE, "storage", 507, 1)         /* the disk takes nothing: it is full or read-only */    \
     X(DEVICE, "device", 503, 1)           /* no such device, or it failed */                       \
     X(UNAVAILABLE, "unavailable", 503, 1) /* loading or stopping */
 

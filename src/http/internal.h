@@ -11,8 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define ANSWER_BYTES_MAX          (32u << 20) /* of a JSON answer; a page of the list is the largest */
-#define SDW_HTTP_PARAMS_BYTES_MAX (1u << 17) /* of a request in the state of a job: no images */
+#define ANSWER_BYTES_MAX (32u << 20) /* of a JSON answer; a page of the list is the largest */
 
 struct request;
 struct stream;

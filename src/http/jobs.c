@@ -91,8 +91,9 @@ static enum MHD_Result submit(struct request *request, const struct sdw_params_d
     const char *key = sdw_request_header(request, "Idempotency-Key");
     if (sdw_jobs_submit(request->server->options.jobs, id, &params, faults, key, &err)) {
         sdw_params_free(&params);
-        return err.status == SDW_BUSY ? sdw_answer_retry(request, &err, retry_seconds(request))
-                                      : sdw_answer_error(request, &err);
+        return err.status == SDW_BUSY      ? sdw_answer_retry(request, &err, retry_seconds(request))
+               : err.status == SDW_STORAGE ? sdw_answer_retry(request, &err, RETRY_UNKNOWN_S)
+                                           : sdw_answer_error(request, &err);
     }
     sdw_log_info("job %s: accepted", id);
     return answer_accepted(request, id, seed, faults);
@@ -155,16 +156,6 @@ static void put_time(struct sdw_json *json, const char *key, int64_t unix_ms)
     sdw_json_string(json, key, text);
 }
 
-/* The request as it was understood; of images, what tells them apart. */
-static void put_params(struct sdw_json *json, const struct sdw_params *params)
-{
-    struct sdw_text text;
-    sdw_text_init(&text, SDW_HTTP_PARAMS_BYTES_MAX);
-    if (sdw_params_write(&text, params, true, NULL) == SDW_OK)
-        sdw_json_raw(json, "params", text.data);
-    sdw_text_free(&text);
-}
-
 static void put_timings(struct sdw_json *json, const struct sdw_job_status *status)
 {
     sdw_json_open(json, "timings_ms", '{');
@@ -202,7 +193,7 @@ static void put_job(struct sdw_json *json, struct sdw_job *job)
     put_time(json, "ended_at", status.ended_ms);
     put_timings(json, &status);
     sdw_json_string(json, "error", status.error[0] ? status.error : NULL);
-    put_params(json, params);
+    sdw_json_raw(json, "params", sdw_job_request(job));
     sdw_json_open(json, "unknown_keys", '[');
     for (int i = 0; i < sdw_job_warnings(job); i++)
         sdw_json_string(json, NULL, sdw_job_warning(job, i));

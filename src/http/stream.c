@@ -67,22 +67,23 @@ static void compose_done(struct stream *stream)
 
 static void compose_event(struct stream *stream, const struct sdw_job_event *event)
 {
-    static const char *const names[] = {"progress", "complete", "error", "cancelled"};
+    static const char *const names[] = {"progress", "complete", "error", "cancelled", "error"};
     struct pieces *pieces = &stream->pieces;
     bool image = stream->named && event->kind == SDW_JOB_EVENT_COMPLETE;
     const char *name = image ? "image" : names[event->kind];
     char line[32] = "";
     if (stream->named)
         snprintf(line, sizeof line, "event: %s\n", name);
-    stream->index++;
+    char id[32] = ""; /* the end of this process is no event of the job: a reader who comes again
+                         with the id that it has misses nothing */
+    if (event->kind != SDW_JOB_EVENT_STOPPED)
+        snprintf(id, sizeof id, "id: %d\n", ++stream->index);
     stream->ended = event->kind != SDW_JOB_EVENT_PROGRESS;
     if (event->kind == SDW_JOB_EVENT_CANCELLED)
-        snprintf(pieces->head, sizeof pieces->head, "id: %d\n%sdata: [CANCELLED]", stream->index,
-                 line);
+        snprintf(pieces->head, sizeof pieces->head, "%s%sdata: [CANCELLED]", id, line);
     else
-        snprintf(pieces->head, sizeof pieces->head,
-                 "id: %d\n%sdata: {\"event\":\"%s\",\"type\":\"%s\",", stream->index, line, name,
-                 name);
+        snprintf(pieces->head, sizeof pieces->head, "%s%sdata: {\"event\":\"%s\",\"type\":\"%s\",",
+                 id, line, name, name);
     snprintf(pieces->tail, sizeof pieces->tail, "%s\n\n%s%s",
              event->kind == SDW_JOB_EVENT_CANCELLED ? "" : "}",
              stream->ended && stream->named ? "event: done\n" : "",

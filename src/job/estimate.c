@@ -26,9 +26,10 @@ static void mean(double *running, double newest)
 
 void sdw_jobs_measure(struct sdw_jobs *jobs, const struct sdw_job *job)
 {
-    if (job->step > 0) {
-        mean(&jobs->step_cost, (job->stepped_s - job->started_s) / job->step / step_units(job));
-        mean(&jobs->rest_cost, (job->ended_s - job->stepped_s) / pixels(job));
+    if (job->steps_run > 0) {
+        double steps_s = job->stepped_s - job->started_s;
+        mean(&jobs->step_cost, steps_s / job->steps_run / step_units(job));
+        mean(&jobs->rest_cost, (job->elapsed_s - steps_s) / pixels(job));
     }
 }
 
@@ -36,27 +37,30 @@ double sdw_job_remaining(const struct sdw_job *job)
 {
     const struct sdw_jobs *jobs = job->jobs;
     double step_s = jobs->step_cost * step_units(job), since_s = 0;
-    if (job->state == SDW_JOB_RUNNING && job->step > 0) { /* its own pace is the best guess */
-        step_s = (job->stepped_s - job->started_s) / job->step;
+    int steps_left = job->total;
+    if (job->state == SDW_JOB_RUNNING && job->steps_run > 0) { /* its own pace is the best guess */
+        step_s = (job->stepped_s - job->started_s) / job->steps_run;
+        steps_left = job->steps_left;
         since_s = sdw_clock_seconds() - job->stepped_s;
     } else if (job->state == SDW_JOB_RUNNING) {
         since_s = sdw_clock_seconds() - job->started_s;
     }
     if (step_s <= 0)
         return -1;
-    double left_s = step_s * (job->total - job->step) + jobs->rest_cost * pixels(job) - since_s;
+    double left_s = step_s * steps_left + jobs->rest_cost * pixels(job) - since_s;
     return left_s > 0 ? left_s : 0;
 }
 
 double sdw_job_eta(const struct sdw_job *job)
 {
-    if (job->state != SDW_JOB_QUEUED && job->state != SDW_JOB_RUNNING)
+    if (sdw_job_has_ended(job))
         return -1;
     double sum_s = sdw_job_remaining(job);
-    for (const struct sdw_job *before = job->older; before && sum_s >= 0; before = before->older) {
-        if (before->state != SDW_JOB_QUEUED && before->state != SDW_JOB_RUNNING)
+    for (const struct sdw_job *other = job->jobs->oldest; other && sum_s >= 0;
+         other = other->newer) {
+        if (sdw_job_has_ended(other) || !sdw_job_runs_before(other, job))
             continue;
-        double one_s = sdw_job_remaining(before);
+        double one_s = sdw_job_remaining(other);
         sum_s = one_s < 0 ? -1 : sum_s + one_s;
     }
     return sum_s;

@@ -1,12 +1,18 @@
 /* events.c: the log of a job, and the readers that wait at its end.
  *
- * Events are written once and never change, so a reader needs the lock only to learn whether there
- * is one more; the bytes it copies without. A large terminal event (the image in base64) exists
- * once a job, however many readers there are. */
+ * An event is stored, then told, and never changes: so its id stands for it even across the end of
+ * the process. When the store refuses (a full disk), progress is told all the same, because the
+ * same step has the same id and text in every run, and stored with the next event that it takes; an
+ * end is told and kept in memory until the store takes it, and no other job begins before.
+ *
+ * Readers need the lock only to learn whether there is one more event; the bytes they copy without.
+ * The large complete event (the image in base64) is made for the first reader who asks, and exists
+ * once a job, however many there are. */
 #include "job/internal.h"
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 
 #include <assert.h>
 #include <sodium.h>
@@ -22,58 +28,83 @@ static void wake(struct sdw_job_watcher *watcher)
     watcher->wake(watcher->context);
 }
 
-static void append(struct sdw_job *job, enum sdw_job_event_kind kind, const char *members)
+/* One place more is always there for the terminal event. */
+static bool has_room(struct sdw_job *job)
 {
-    assert(job->event_count < job->event_max);
-    struct event *event = &job->events[job->event_count];
-    event->kind = kind;
-    event->length = strlen(members);
-    event->members = members;
-    if (members != job->large) {
-        assert(event->length < sizeof event->small);
-        event->members = memcpy(event->small, members, event->length + 1);
+    if (job->event_count + 1 < job->event_max)
+        return true;
+    int max = job->event_max * 2 + 16;
+    struct event *events = realloc(job->events, (size_t)max * sizeof *events);
+    if (!events)
+        return false;
+    job->events = events;
+    job->event_max = max;
+    return true;
+}
+
+bool sdw_job_add_event(struct sdw_job *job, enum sdw_job_event_kind kind, const char *members,
+                       size_t length)
+{
+    bool last = kind != SDW_JOB_EVENT_PROGRESS;
+    char *copy = members ? strndup(members, length) : NULL;
+    bool whole = has_room(job) && (copy || !members);
+    if (!whole && !(last && job->event_count < job->event_max)) {
+        free(copy);
+        return false;
     }
-    job->event_count++;
+    job->events[job->event_count++] = (struct event){kind, copy ? length : 0, copy};
+    return true;
+}
+
+void sdw_job_wake(struct sdw_job *job)
+{
     for (struct sdw_job_watcher *w = job->watchers; w; w = w->next)
         wake(w);
 }
 
+/* Steps that an interrupted run has told already are not told again. */
 void sdw_job_append_progress(struct sdw_job *job, int step, int total)
 {
-    if (job->state != SDW_JOB_RUNNING || job->event_count + 1 >= job->event_max)
-        return;
-    char members[80];
-    snprintf(members, sizeof members, "\"step\":%d,\"total\":%d,\"percent\":%.1f", step, total,
-             100.0 * step / total);
-    job->step = step;
-    job->total = total;
+    struct sdw_error err;
     job->stepped_s = sdw_clock_seconds();
-    append(job, SDW_JOB_EVENT_PROGRESS, members);
+    job->steps_run++;
+    job->steps_left = total - step;
+    if (job->state != SDW_JOB_RUNNING || job->jobs->stopping)
+        return;
+    int before = job->event_count;
+    job->total = total;
+    while (job->step < step) {
+        char members[80];
+        int next = job->step + 1;
+        int length = snprintf(members, sizeof members, "\"step\":%d,\"total\":%d,\"percent\":%.1f",
+                              next, total, 100.0 * next / total);
+        if (!sdw_job_add_event(job, SDW_JOB_EVENT_PROGRESS, members, (size_t)length))
+            break; /* no memory: told with the next step, in order */
+        job->step = next;
+    }
+    bool waited = job->event_stored < before;
+    if (sdw_store_events(job->jobs->store, job, &err) != SDW_OK && !waited)
+        sdw_log_warn("job %s: its events wait to be stored: %s", job->id, err.message);
+    sdw_job_wake(job);
 }
 
-/* "image_base64":"...","format":"png",... ; NULL when there is no memory. */
-static char *complete_members(const struct sdw_job *job)
+/* What follows the image in a complete event; empty when there is no memory. */
+static struct sdw_text complete_members(const struct sdw_job *job)
 {
     const struct sdw_result *result = &job->result;
-    size_t encoded = sodium_base64_encoded_len(result->png.length, sodium_base64_VARIANT_ORIGINAL);
-    size_t room = encoded + 400;
-    char *members = malloc(room);
-    if (!members)
-        return NULL;
-    size_t at = (size_t)snprintf(members, room, "\"image_base64\":\"");
-    sodium_bin2base64(members + at, encoded, (const unsigned char *)result->png.data,
-                      result->png.length, sodium_base64_VARIANT_ORIGINAL);
-    at += encoded - 1; /* encoded counts the NUL */
-    snprintf(members + at, room - at,
-             "\",\"format\":\"png\",\"seed\":%llu,\"width\":%d,\"height\":%d,\"elapsed_ms\":%.0f,"
-             "\"timings_ms\":{\"text\":%.1f,\"unet\":%.1f,\"vae\":%.1f,\"png\":%.1f}",
-             (unsigned long long)result->seed, result->width, result->height,
-             (job->ended_s - job->started_s) * 1e3, result->text_s * 1e3, result->unet_s * 1e3,
-             result->vae_s * 1e3, result->png_s * 1e3);
-    return members;
+    struct sdw_text text;
+    sdw_text_init(&text, 4096);
+    sdw_text_printf(&text, NULL,
+                    "\"format\":\"png\",\"seed\":%llu,\"width\":%d,\"height\":%d,"
+                    "\"elapsed_ms\":%.0f,"
+                    "\"timings_ms\":{\"text\":%.1f,\"unet\":%.1f,\"vae\":%.1f,\"png\":%.1f}",
+                    (unsigned long long)result->seed, result->width, result->height,
+                    job->elapsed_s * 1e3, result->text_s * 1e3, result->unet_s * 1e3,
+                    result->vae_s * 1e3, result->png_s * 1e3);
+    return text;
 }
 
-static char *error_members(const char *message)
+static struct sdw_text error_members(const char *message)
 {
     struct sdw_text text;
     struct sdw_json json;
@@ -82,51 +113,157 @@ static char *error_members(const char *message)
     sdw_json_string(&json, "message", message);
     if (json.status)
         sdw_text_free(&text);
-    return text.data;
+    return text;
+}
+
+static void append_last(struct sdw_job *job)
+{
+    static const enum sdw_job_event_kind kinds[] = {
+        [SDW_JOB_COMPLETED] = SDW_JOB_EVENT_COMPLETE,
+        [SDW_JOB_FAILED] = SDW_JOB_EVENT_ERROR,
+        [SDW_JOB_CANCELLED] = SDW_JOB_EVENT_CANCELLED,
+    };
+    struct sdw_text text = {0};
+    if (job->state == SDW_JOB_COMPLETED)
+        text = complete_members(job);
+    else if (job->state == SDW_JOB_FAILED)
+        text = error_members(job->error);
+    sdw_job_add_event(job, kinds[job->state], text.data, text.length);
+    sdw_text_free(&text);
 }
 
 static void count_end(struct sdw_job *job)
 {
     struct sdw_jobs_counts *counts = &job->jobs->counts;
     counts->ended[job->state]++;
-    counts->kept_bytes += job->result.png.length + (job->large ? strlen(job->large) : 0);
-    job->jobs->kept++;
     if (job->state != SDW_JOB_COMPLETED)
         return;
     counts->images++;
-    counts->steps += (uint64_t)job->step;
+    counts->steps += (uint64_t)job->steps_run;
     counts->steps_s += job->result.unet_s;
     counts->text_s += job->result.text_s;
     counts->vae_s += job->result.vae_s;
     counts->png_s += job->result.png_s;
 }
 
+bool sdw_job_settle(struct sdw_job *job)
+{
+    struct sdw_jobs *jobs = job->jobs;
+    struct sdw_error err;
+    if (sdw_store_end(jobs->store, job, &err) != SDW_OK) {
+        if (!job->unsaved) {
+            sdw_log_error("job %s has ended and waits to be stored, and the queue with it: %s",
+                          job->id, err.message);
+            job->unsaved = true;
+            jobs->unsaved++;
+            pthread_cond_broadcast(&jobs->changed); /* the keeper tries again */
+        }
+        return false;
+    }
+    if (job->unsaved) {
+        sdw_log_info("job %s: its end is stored now", job->id);
+        job->unsaved = false;
+        jobs->unsaved--;
+    }
+    jobs->kept++;
+    jobs->counts.kept_bytes += job->bytes;
+    sdw_job_unreference(job);
+    sdw_jobs_retire(jobs);
+    return true;
+}
+
 void sdw_job_end(struct sdw_job *job, enum sdw_job_state state, const char *error)
 {
-    assert(job->state == SDW_JOB_QUEUED || job->state == SDW_JOB_RUNNING);
+    assert(!sdw_job_has_ended(job));
     job->ended_ms = sdw_clock_unix_ms();
-    job->ended_s = sdw_clock_seconds();
-    if (state == SDW_JOB_COMPLETED && !(job->large = complete_members(job))) {
-        state = SDW_JOB_FAILED;
-        error = "no memory for the image in base64";
-    }
-    if (job->state == SDW_JOB_QUEUED)
-        job->jobs->counts.queued--;
-    else
+    if (job->state == SDW_JOB_RUNNING) {
+        job->elapsed_s = sdw_clock_seconds() - job->started_s;
         job->jobs->counts.running--;
-    job->state = state;
-    if (state == SDW_JOB_FAILED) {
-        snprintf(job->error, sizeof job->error, "%s", error);
-        job->large = error_members(error);
+    } else {
+        job->jobs->counts.queued--;
     }
+    job->state = state;
+    if (state == SDW_JOB_FAILED)
+        snprintf(job->error, sizeof job->error, "%s", error);
+    append_last(job);
     count_end(job);
-    if (state == SDW_JOB_COMPLETED)
-        append(job, SDW_JOB_EVENT_COMPLETE, job->large);
-    else if (state == SDW_JOB_CANCELLED)
-        append(job, SDW_JOB_EVENT_CANCELLED, "");
-    else
-        append(job, SDW_JOB_EVENT_ERROR, job->large ? job->large : "\"message\":\"out of memory\"");
-    sdw_jobs_retire(job->jobs);
+    sdw_job_wake(job);
+    sdw_job_settle(job);
+}
+
+/* Events of a job that comes from the store, for the first who asks. */
+static void fetch_events(struct sdw_job *job)
+{
+    struct sdw_error err;
+    if (job->fetched)
+        return;
+    job->fetched = true;
+    if (sdw_store_read_events(job->jobs->store, job, &err))
+        sdw_log_error("job %s: its events cannot be read: %s", job->id, err.message);
+}
+
+static bool fetch_image(struct sdw_job *job)
+{
+    struct sdw_error err;
+    struct sdw_text *png = &job->result.png;
+    if (job->state != SDW_JOB_COMPLETED || png->length > 0)
+        return png->length > 0;
+    sdw_text_init(png, SDW_PNG_BYTES_MAX);
+    if (sdw_store_read_image(job->jobs->store, job->number, png, &err) == SDW_OK)
+        return true;
+    sdw_log_error("job %s: its image cannot be read: %s", job->id, err.message);
+    sdw_text_free(png);
+    return false;
+}
+
+void sdw_job_fetch_all(struct sdw_job *job)
+{
+    fetch_events(job);
+    fetch_image(job);
+}
+
+const void *sdw_job_image(struct sdw_job *job, size_t *length)
+{
+    pthread_mutex_lock(&job->jobs->lock);
+    bool there = fetch_image(job);
+    *length = there ? job->result.png.length : 0;
+    const void *png = there ? job->result.png.data : NULL;
+    pthread_mutex_unlock(&job->jobs->lock);
+    return png;
+}
+
+/* Makes "image_base64":"..." and what the log has; false when there is no memory or no image. */
+static bool make_complete(struct sdw_job *job, const struct event *event)
+{
+    static const char head[] = "\"image_base64\":\"";
+    if (job->complete)
+        return true;
+    if (event->length == 0 || !fetch_image(job))
+        return false;
+    const struct sdw_text *png = &job->result.png;
+    size_t encoded = sodium_base64_encoded_len(png->length, sodium_base64_VARIANT_ORIGINAL);
+    char *at = malloc(sizeof head + encoded + sizeof "\"," + event->length);
+    if (!at)
+        return false;
+    job->complete = at;
+    at = stpcpy(at, head);
+    sodium_bin2base64(at, encoded, (const unsigned char *)png->data, png->length,
+                      sodium_base64_VARIANT_ORIGINAL);
+    at = stpcpy(at + encoded - 1, "\","); /* encoded counts the NUL */
+    job->complete_length = (size_t)(stpcpy(at, event->members) - job->complete);
+    return true;
+}
+
+static void tell(struct sdw_job *job, const struct event *event, struct sdw_job_event *told)
+{
+    static const char no_memory[] = "\"message\":\"no memory for this event\"";
+    *told = (struct sdw_job_event){event->kind, event->length, event->members};
+    if (event->kind == SDW_JOB_EVENT_CANCELLED)
+        told->members = "";
+    else if (event->kind == SDW_JOB_EVENT_COMPLETE && make_complete(job, event))
+        *told = (struct sdw_job_event){event->kind, job->complete_length, job->complete};
+    else if (event->kind == SDW_JOB_EVENT_COMPLETE || event->length == 0)
+        *told = (struct sdw_job_event){SDW_JOB_EVENT_ERROR, sizeof no_memory - 1, no_memory};
 }
 
 void sdw_job_watch(struct sdw_job *job, struct sdw_job_watcher *watcher)
@@ -153,11 +290,17 @@ void sdw_job_unwatch(struct sdw_job *job, struct sdw_job_watcher *watcher)
 bool sdw_job_event(struct sdw_job *job, int index, struct sdw_job_event *event,
                    struct sdw_job_watcher *watcher)
 {
+    static const char stopped[] =
+        "\"message\":\"the worker is stopping; this job is kept, and goes "
+        "on when the worker starts again\"";
     pthread_mutex_lock(&job->jobs->lock);
+    fetch_events(job);
     bool there = index < job->event_count;
     if (there) {
-        const struct event *found = &job->events[index];
-        *event = (struct sdw_job_event){found->kind, found->length, found->members};
+        tell(job, &job->events[index], event);
+    } else if (job->jobs->stopping && !sdw_job_has_ended(job)) {
+        *event = (struct sdw_job_event){SDW_JOB_EVENT_STOPPED, sizeof stopped - 1, stopped};
+        there = true;
     } else if (watcher) {
         watcher->asleep = true;
         watcher->sleep(watcher->context);
@@ -169,8 +312,9 @@ bool sdw_job_event(struct sdw_job *job, int index, struct sdw_job_event *event,
 int sdw_job_event_count(struct sdw_job *job, bool *ended)
 {
     pthread_mutex_lock(&job->jobs->lock);
+    fetch_events(job);
     int count = job->event_count;
-    *ended = job->state != SDW_JOB_QUEUED && job->state != SDW_JOB_RUNNING;
+    *ended = sdw_job_has_ended(job);
     pthread_mutex_unlock(&job->jobs->lock);
     return count;
 }

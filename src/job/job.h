@@ -1,12 +1,16 @@
 /* job.h: from an accepted request to its image: the queue, the worker thread, the log of events.
  *
+ * Accepted means stored: with a state folder, a job that sdw_jobs_submit has taken is there again
+ * after whatever ends the process, and so are its events under their ids (store.h).
+ *
  * `struct sdw_jobs` owns every job; a `struct sdw_job *` that a call hands out is a reference,
  * which the caller gives back with sdw_job_release, and which stays readable for as long as it is
  * held, even after the job was retired. All calls may come from any thread.
  *
  * States: queued, then running, then one of completed, failed, cancelled; a queued job may be
- * cancelled at once. Every change passes through the event log (events.c), which wakes the readers;
- * what must outlive the process hooks in there and at submit.
+ * cancelled at once. Every change passes through the event log (events.c), which stores it and then
+ * wakes the readers. A job that was running when the process ended is queued again, before all
+ * others, with the events that it has.
  *
  * Life: open, start (once the model is loaded; jobs wait until then), stop, close. */
 #ifndef SDW_JOB_JOB_H
@@ -23,7 +27,7 @@
 #define SDW_JOB_ID_MAX          41             /* "job_", 36 characters of a UUID, NUL */
 #define SDW_JOBS_QUEUE_MAX      100            /* jobs that may wait */
 #define SDW_JOBS_KEPT_MAX       1000           /* ended jobs that can still be read */
-#define SDW_JOBS_KEPT_BYTES_MAX (256ull << 20) /* of their images and events */
+#define SDW_JOBS_KEPT_BYTES_MAX (256ull << 20) /* of their requests, images and events */
 
 enum sdw_job_state {
     SDW_JOB_QUEUED,
@@ -37,9 +41,11 @@ enum sdw_job_state {
 const char *sdw_job_state_name(enum sdw_job_state state); /* "queued" */
 
 struct sdw_jobs_options {
-    int queue_max;         /* 0: SDW_JOBS_QUEUE_MAX */
-    int kept_max;          /* 0: SDW_JOBS_KEPT_MAX */
-    size_t kept_bytes_max; /* 0: SDW_JOBS_KEPT_BYTES_MAX; the newest ended job is always kept */
+    const char *state_dir;  /* where the jobs are stored, made when missing; NULL: in memory */
+    int queue_max;          /* 0: SDW_JOBS_QUEUE_MAX */
+    int kept_max;           /* 0: SDW_JOBS_KEPT_MAX */
+    int64_t kept_bytes_max; /* 0: SDW_JOBS_KEPT_BYTES_MAX; the newest ended job is always kept */
+    int64_t kept_s;         /* seconds after its end; 0: without end */
     /* Called, from the worker thread, with true when a job begins and false when none is left;
      * NULL: nobody looks. */
     void (*busy)(void *context, bool busy);
@@ -49,6 +55,8 @@ struct sdw_jobs_options {
 struct sdw_jobs;
 struct sdw_job;
 
+/* Brings back the jobs of options->state_dir. SDW_IO or SDW_FORMAT when the folder cannot be used:
+ * another worker has it, it is read-only or full, or a newer version wrote it. */
 enum sdw_status sdw_jobs_open(struct sdw_jobs **jobs, const struct sdw_jobs_options *options,
                               struct sdw_error *err);
 
@@ -56,9 +64,10 @@ enum sdw_status sdw_jobs_open(struct sdw_jobs **jobs, const struct sdw_jobs_opti
 enum sdw_status sdw_jobs_start(struct sdw_jobs *jobs, const struct sdw_runner *runner,
                                struct sdw_error *err);
 
-/* Takes no more jobs, gives every job that has not ended its terminal event at once, and tells the
- * running generation to end at its next step. Waits at most timeout_s for it and says whether it
- * has ended: if not, the process may exit, but sdw_jobs_close would wait. */
+/* Takes no more jobs, gives every reader an end at once, and tells the running generation to end at
+ * its next step. With a state folder the jobs themselves wait there for the next start, and their
+ * readers get SDW_JOB_EVENT_STOPPED; without one they are cancelled. Waits at most timeout_s for it
+ * and says whether it has ended: if not, the process may exit, but sdw_jobs_close would wait. */
 bool sdw_jobs_stop(struct sdw_jobs *jobs, double timeout_s);
 
 /* Stops, waits for the generation, and frees. No reference may be held any more. NULL is allowed.
@@ -69,7 +78,7 @@ void sdw_jobs_close(struct sdw_jobs *jobs);
  * be filled in (sdw_params_complete). The job carries the keys of *warnings that were not known
  * (NULL: none), and
  * `key`, under which sdw_jobs_find_key finds it (NULL: under none). SDW_BUSY when the queue is
- * full, SDW_UNAVAILABLE after stop. */
+ * full, SDW_STORAGE when the disk takes nothing, SDW_UNAVAILABLE after stop. */
 enum sdw_status sdw_jobs_submit(struct sdw_jobs *jobs, char id[SDW_JOB_ID_MAX],
                                 struct sdw_params *params, const struct sdw_faults *warnings,
                                 const char *key, struct sdw_error *err);
@@ -100,11 +109,15 @@ struct sdw_job_status {
 };
 
 void sdw_job_status(struct sdw_job *job, struct sdw_job_status *status);
-const struct sdw_params *sdw_job_params(const struct sdw_job *job); /* never changes */
+/* Neither changes. The request is a JSON object in which images are their digests; the parameters
+ * of a job that had ended before it was found are its seed alone. */
+const char *sdw_job_request(const struct sdw_job *job);
+const struct sdw_params *sdw_job_params(const struct sdw_job *job);
 int sdw_job_warnings(const struct sdw_job *job);
 const char *sdw_job_warning(const struct sdw_job *job, int i); /* the key that was not known */
 
-/* The PNG of a completed job, valid while the reference is held; NULL before. */
+/* The PNG of a completed job, valid while the reference is held; NULL before, and when it cannot be
+ * read. */
 const void *sdw_job_image(struct sdw_job *job, size_t *length);
 
 enum sdw_job_event_kind {
@@ -112,9 +125,11 @@ enum sdw_job_event_kind {
     SDW_JOB_EVENT_COMPLETE,
     SDW_JOB_EVENT_ERROR,
     SDW_JOB_EVENT_CANCELLED, /* the last one, as are complete and error; it has no members */
+    SDW_JOB_EVENT_STOPPED,   /* not of the job but of this process: it has no id and is not kept */
 };
 
-/* One event, valid while the job's reference is held. Its id is its index + 1. */
+/* One event, valid while the job's reference is held. Its id is its index + 1 and never stands for
+ * another event, whatever happens to the process: an event is stored before it is told. */
 struct sdw_job_event {
     enum sdw_job_event_kind kind;
     size_t length;
@@ -154,7 +169,7 @@ struct sdw_jobs_counts {
     double steps_s, text_s, vae_s, png_s; /* sums over completed jobs */
     double wait_s; /* until a place in the queue is free, as measured on this machine; negative
                       when not known */
-    size_t kept_bytes;
+    int64_t kept_bytes;
 };
 
 void sdw_jobs_count(struct sdw_jobs *jobs, struct sdw_jobs_counts *counts);

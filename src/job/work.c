@@ -1,4 +1,5 @@
-/* work.c: the thread that runs the jobs, oldest first. The lock is never held during a generation.
+/* work.c: the thread that runs the jobs, one after the other. The lock is never held during a
+ * generation.
  */
 #include "job/internal.h"
 
@@ -13,12 +14,17 @@ static void on_step(void *context, int step, int total)
     pthread_mutex_unlock(&job->jobs->lock);
 }
 
+/* None while an end waits to be stored: a full disk costs the memory of one image, not of a queue
+ * of them. */
 static struct sdw_job *next_queued(struct sdw_jobs *jobs)
 {
-    struct sdw_job *job = jobs->oldest;
-    while (job && job->state != SDW_JOB_QUEUED)
-        job = job->newer;
-    return job;
+    struct sdw_job *next = NULL;
+    if (jobs->unsaved > 0)
+        return NULL;
+    for (struct sdw_job *job = jobs->oldest; job; job = job->newer)
+        if (job->state == SDW_JOB_QUEUED && (!next || sdw_job_runs_before(job, next)))
+            next = job;
+    return next;
 }
 
 static void tell_busy(struct sdw_jobs *jobs, bool busy)
@@ -33,14 +39,34 @@ static void tell_busy(struct sdw_jobs *jobs, bool busy)
 static void finish(struct sdw_job *job, enum sdw_status status, const struct sdw_error *err)
 {
     /* A cancellation that was acknowledged counts, even when the last step was done already. */
-    if (atomic_load(&job->cancel))
+    if (job->cancel_asked)
         sdw_job_end(job, SDW_JOB_CANCELLED, NULL);
     else if (status)
         sdw_job_end(job, SDW_JOB_FAILED, err->message);
-    else {
+    else
         sdw_job_end(job, SDW_JOB_COMPLETED, NULL);
+    sdw_log_info("job %s: %s after %.2f s%s%s", job->id, sdw_job_state_name(job->state),
+                 job->elapsed_s, job->error[0] ? ": " : "", job->error);
+    if (job->state == SDW_JOB_COMPLETED)
         sdw_jobs_measure(job->jobs, job);
-    }
+}
+
+/* The store hears of it only so that it is the first one again after a restart: a refusal costs
+ * nothing. */
+static void begin(struct sdw_jobs *jobs, struct sdw_job *job)
+{
+    struct sdw_error err;
+    job->references++;
+    job->state = SDW_JOB_RUNNING;
+    job->started_ms = sdw_clock_unix_ms();
+    job->started_s = job->stepped_s = sdw_clock_seconds();
+    jobs->running = job;
+    jobs->counts.queued--;
+    jobs->counts.running++;
+    if (sdw_store_start(jobs->store, job, &err))
+        sdw_log_warn("job %s: %s", job->id, err.message);
+    sdw_log_info("job %s: running, %d steps, %dx%d, seed %llu", job->id, job->params.steps,
+                 job->params.width, job->params.height, (unsigned long long)job->params.seed);
 }
 
 static void run(struct sdw_jobs *jobs, struct sdw_job *job)
@@ -49,32 +75,21 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
     struct sdw_result result = {0};
     struct sdw_progress progress = {.step = on_step, .context = job, .cancel = &job->cancel};
     sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
-
-    job->references++;
-    job->state = SDW_JOB_RUNNING;
-    job->started_ms = sdw_clock_unix_ms();
-    job->started_s = job->stepped_s = sdw_clock_seconds();
-    jobs->running = job;
-    jobs->counts.queued--;
-    jobs->counts.running++;
+    begin(jobs, job);
     pthread_mutex_unlock(&jobs->lock);
-
-    sdw_log_info("job %s: running, %d steps, %dx%d, seed %llu", job->id, job->params.steps,
-                 job->params.width, job->params.height, (unsigned long long)job->params.seed);
     enum sdw_status status =
         jobs->runner.run(jobs->runner.context, &job->params, &progress, &result, &err);
-
     pthread_mutex_lock(&jobs->lock);
+
     jobs->running = NULL;
-    if (job->state == SDW_JOB_RUNNING) { /* else a stop has ended it */
-        job->result = result;
-        if (status)
-            sdw_text_free(&job->result.png);
-        finish(job, status, &err);
-        sdw_log_info("job %s: %s after %.2f s%s%s", job->id, sdw_job_state_name(job->state),
-                     job->ended_s - job->started_s, job->error[0] ? ": " : "", job->error);
-    } else {
+    bool interrupted = jobs->stopping && status == SDW_CANCELLED && !job->cancel_asked;
+    if (sdw_job_has_ended(job) || interrupted || status)
         sdw_text_free(&result.png);
+    if (interrupted)
+        sdw_log_info("job %s: interrupted at step %d of %d", job->id, job->step, job->total);
+    else if (!sdw_job_has_ended(job)) { /* else a stop has ended it */
+        job->result = result;
+        finish(job, status, &err);
     }
     sdw_job_unreference(job);
 }

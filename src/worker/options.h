@@ -28,7 +28,8 @@ struct sdw_options {
     char *model, *model_path;
     char *bind_addr, *worker_id, *queen_url, *callback_url, *api_key, *config, *log_file;
     char *dtype, *fallback, *isa;
-    long port, device, threads, queue_max;
+    char *state_dir;
+    long port, device, threads, queue_max, keep_age_s, keep_jobs, keep_bytes;
     bool flash_attn, verbose, help, version;
     /* generate and bench */
     char *out;

@@ -12,6 +12,7 @@
 #include "worker/download.h"
 #include "worker/heartbeat.h"
 #include "worker/session.h"
+#include "worker/state_dir.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -167,20 +168,34 @@ static void fill_tables(struct serve *serve, struct sdw_server_options *options)
     options->schedules = sdw_schedule_names;
 }
 
-static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
+static enum sdw_status open_jobs(struct serve *serve, struct sdw_error *err)
 {
     const struct sdw_options *options = serve->options;
-    struct sdw_jobs_options queue = {
-        .queue_max = (int)options->queue_max, .busy = tell_busy, .context = serve};
-    enum sdw_status status = sdw_jobs_open(&serve->jobs, &queue, err);
-    if (status)
-        return status;
     sdw_session_model_id(serve->model_id, sizeof serve->model_id, options);
     if (options->worker_id)
         snprintf(serve->worker_id, sizeof serve->worker_id, "%s", options->worker_id);
     else
         snprintf(serve->worker_id, sizeof serve->worker_id, "worker-%s-%ld", serve->backend,
                  options->port);
+    char dir[SDW_STATE_DIR_MAX];
+    enum sdw_status status = sdw_state_dir(dir, options, serve->worker_id, err);
+    if (status)
+        return status;
+    struct sdw_jobs_options queue = {.state_dir = *dir ? dir : NULL,
+                                     .queue_max = (int)options->queue_max,
+                                     .kept_max = (int)options->keep_jobs,
+                                     .kept_bytes_max = options->keep_bytes,
+                                     .kept_s = options->keep_age_s,
+                                     .busy = tell_busy,
+                                     .context = serve};
+    if (!*dir)
+        sdw_log_info("jobs are kept in memory and end with this process");
+    return sdw_jobs_open(&serve->jobs, &queue, err);
+}
+
+static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
+{
+    const struct sdw_options *options = serve->options;
     struct sdw_server_options server = {.bind_addr = options->bind_addr,
                                         .port = (int)options->port,
                                         .api_key = options->api_key,
@@ -193,7 +208,7 @@ static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
                                         .device = serve->session.dev->id,
                                         .version = SDW_VERSION};
     fill_tables(serve, &server);
-    status = sdw_server_open(&serve->server, &server, err);
+    enum sdw_status status = sdw_server_open(&serve->server, &server, err);
     if (status)
         return status;
     bool any = strcmp(options->bind_addr, "0.0.0.0") == 0,
@@ -223,6 +238,8 @@ static enum sdw_status run(struct serve *serve, struct sdw_error *err)
 {
     enum sdw_status status =
         sdw_session_open_device(&serve->session, serve->options, serve->backend, err);
+    if (!status)
+        status = open_jobs(serve, err);
     if (!status)
         status = start_server(serve, err);
     if (!status)
