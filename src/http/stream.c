@@ -67,7 +67,8 @@ static void compose_done(struct stream *stream)
 
 static void compose_event(struct stream *stream, const struct sdw_job_event *event)
 {
-    static const char *const names[] = {"progress", "complete", "error", "cancelled", "error"};
+    static const char *const names[] = {"progress", "preview",   "complete",
+                                        "error",    "cancelled", "error"};
     struct pieces *pieces = &stream->pieces;
     bool image = stream->named && event->kind == SDW_JOB_EVENT_COMPLETE;
     const char *name = image ? "image" : names[event->kind];
@@ -78,7 +79,7 @@ static void compose_event(struct stream *stream, const struct sdw_job_event *eve
                          with the id that it has misses nothing */
     if (event->kind != SDW_JOB_EVENT_STOPPED)
         snprintf(id, sizeof id, "id: %d\n", ++stream->index);
-    stream->ended = event->kind != SDW_JOB_EVENT_PROGRESS;
+    stream->ended = event->kind != SDW_JOB_EVENT_PROGRESS && event->kind != SDW_JOB_EVENT_PREVIEW;
     if (event->kind == SDW_JOB_EVENT_CANCELLED)
         snprintf(pieces->head, sizeof pieces->head, "%s%sdata: [CANCELLED]", id, line);
     else

@@ -45,7 +45,7 @@ static bool has_room(struct sdw_job *job)
 bool sdw_job_add_event(struct sdw_job *job, enum sdw_job_event_kind kind, const char *members,
                        size_t length)
 {
-    bool last = kind != SDW_JOB_EVENT_PROGRESS;
+    bool last = kind != SDW_JOB_EVENT_PROGRESS && kind != SDW_JOB_EVENT_PREVIEW;
     char *copy = members ? strndup(members, length) : NULL;
     bool whole = has_room(job) && (copy || !members);
     if (!whole && !(last && job->event_count < job->event_max)) {
@@ -62,16 +62,25 @@ void sdw_job_wake(struct sdw_job *job)
         wake(w);
 }
 
+/* Stores the events from `before` on, then wakes the readers. */
+static void publish(struct sdw_job *job, int before)
+{
+    struct sdw_error err;
+    bool waited = job->event_stored < before;
+    if (sdw_store_events(job->jobs->store, job, &err) != SDW_OK && !waited)
+        sdw_log_warn("job %s: its events wait to be stored: %s", job->id, err.message);
+    sdw_job_wake(job);
+}
+
 /* Steps that an interrupted run has told already are not told again. */
 void sdw_job_append_progress(struct sdw_job *job, int step, int total)
 {
-    struct sdw_error err;
+    int before = job->event_count;
     job->stepped_s = sdw_clock_seconds();
     job->steps_run++;
     job->steps_left = total - step;
     if (job->state != SDW_JOB_RUNNING || job->jobs->stopping)
         return;
-    int before = job->event_count;
     job->total = total;
     while (job->step < step) {
         char members[80];
@@ -82,10 +91,39 @@ void sdw_job_append_progress(struct sdw_job *job, int step, int total)
             break; /* no memory: told with the next step, in order */
         job->step = next;
     }
-    bool waited = job->event_stored < before;
-    if (sdw_store_events(job->jobs->store, job, &err) != SDW_OK && !waited)
-        sdw_log_warn("job %s: its events wait to be stored: %s", job->id, err.message);
-    sdw_job_wake(job);
+    publish(job, before);
+}
+
+/* Appends the bytes in base64; false when they do not fit. */
+static bool append_base64(struct sdw_text *text, const struct sdw_text *bytes)
+{
+    size_t size = sodium_base64_encoded_len(bytes->length, sodium_base64_VARIANT_ORIGINAL);
+    char *encoded = malloc(size);
+    if (!encoded)
+        return false;
+    sodium_bin2base64(encoded, size, (const unsigned char *)bytes->data, bytes->length,
+                      sodium_base64_VARIANT_ORIGINAL);
+    bool fits = sdw_text_append(text, encoded, size - 1, NULL) == SDW_OK; /* without the NUL */
+    free(encoded);
+    return fits;
+}
+
+/* A preview that finds no memory is left out: it comes besides, and never instead. */
+void sdw_job_append_preview(struct sdw_job *job, int step, int total, const struct sdw_text *png)
+{
+    struct sdw_text text;
+    int before = job->event_count;
+    if (job->state != SDW_JOB_RUNNING || job->jobs->stopping || step <= job->previewed)
+        return;
+    sdw_text_init(&text, SDW_PNG_BYTES_MAX);
+    bool whole = sdw_text_printf(&text, NULL, "\"step\":%d,\"total\":%d,\"image_base64\":\"", step,
+                                 total) == SDW_OK &&
+                 append_base64(&text, png) &&
+                 sdw_text_printf(&text, NULL, "\",\"format\":\"png\"") == SDW_OK;
+    if (whole && sdw_job_add_event(job, SDW_JOB_EVENT_PREVIEW, text.data, text.length))
+        job->previewed = step;
+    sdw_text_free(&text);
+    publish(job, before);
 }
 
 /* What follows the image in a complete event; empty when there is no memory. */
@@ -235,23 +273,17 @@ const void *sdw_job_image(struct sdw_job *job, size_t *length)
 /* Makes "image_base64":"..." and what the log has; false when there is no memory or no image. */
 static bool make_complete(struct sdw_job *job, const struct event *event)
 {
-    static const char head[] = "\"image_base64\":\"";
-    if (job->complete)
+    struct sdw_text *text = &job->complete;
+    if (text->length > 0)
         return true;
-    if (event->length == 0 || !fetch_image(job))
-        return false;
-    const struct sdw_text *png = &job->result.png;
-    size_t encoded = sodium_base64_encoded_len(png->length, sodium_base64_VARIANT_ORIGINAL);
-    char *at = malloc(sizeof head + encoded + sizeof "\"," + event->length);
-    if (!at)
-        return false;
-    job->complete = at;
-    at = stpcpy(at, head);
-    sodium_bin2base64(at, encoded, (const unsigned char *)png->data, png->length,
-                      sodium_base64_VARIANT_ORIGINAL);
-    at = stpcpy(at + encoded - 1, "\","); /* encoded counts the NUL */
-    job->complete_length = (size_t)(stpcpy(at, event->members) - job->complete);
-    return true;
+    sdw_text_init(text, 2 * SDW_PNG_BYTES_MAX);
+    bool whole = event->length > 0 && fetch_image(job) &&
+                 sdw_text_printf(text, NULL, "\"image_base64\":\"") == SDW_OK &&
+                 append_base64(text, &job->result.png) &&
+                 sdw_text_printf(text, NULL, "\",%s", event->members) == SDW_OK;
+    if (!whole)
+        sdw_text_free(text);
+    return whole;
 }
 
 static void tell(struct sdw_job *job, const struct event *event, struct sdw_job_event *told)
@@ -261,7 +293,7 @@ static void tell(struct sdw_job *job, const struct event *event, struct sdw_job_
     if (event->kind == SDW_JOB_EVENT_CANCELLED)
         told->members = "";
     else if (event->kind == SDW_JOB_EVENT_COMPLETE && make_complete(job, event))
-        *told = (struct sdw_job_event){event->kind, job->complete_length, job->complete};
+        *told = (struct sdw_job_event){event->kind, job->complete.length, job->complete.data};
     else if (event->kind == SDW_JOB_EVENT_COMPLETE || event->length == 0)
         *told = (struct sdw_job_event){SDW_JOB_EVENT_ERROR, sizeof no_memory - 1, no_memory};
 }

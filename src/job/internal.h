@@ -31,6 +31,7 @@ struct sdw_job {
     atomic_bool cancel; /* read by the generation without the lock */
     bool cancel_asked;  /* by a client: else `cancel` comes from a stop */
     int step, total;    /* told to readers */
+    int previewed;      /* the last step whose preview was told */
     int64_t created_ms, started_ms, ended_ms;
     double elapsed_s; /* of running, once ended */
     int64_t bytes;    /* in the store, once ended */
@@ -43,11 +44,10 @@ struct sdw_job {
 
     struct event *events;
     int event_count, event_max;
-    int event_stored; /* the first so many are in the store */
-    bool fetched;     /* `events` are here; false for a job that comes from the store */
-    char *complete;   /* members of the complete event with its image; made when asked for */
-    size_t complete_length;
-    bool unsaved; /* ended, and the store has refused to take it so far */
+    int event_stored;         /* the first so many are in the store */
+    bool fetched;             /* `events` are here; false for a job that comes from the store */
+    struct sdw_text complete; /* members of that event with its image; made when asked for */
+    bool unsaved;             /* ended, and the store has refused to take it so far */
     struct sdw_job_watcher *watchers;
 
     bool listed;
@@ -81,6 +81,7 @@ static inline bool sdw_job_has_ended(const struct sdw_job *job)
 
 /* events.c; all with the lock held. A job that has ended takes no more events. */
 void sdw_job_append_progress(struct sdw_job *job, int step, int total);
+void sdw_job_append_preview(struct sdw_job *job, int step, int total, const struct sdw_text *png);
 void sdw_job_end(struct sdw_job *job, enum sdw_job_state state, const char *error);
 /* One event as the store gives it back; `members` may be NULL for none. */
 bool sdw_job_add_event(struct sdw_job *job, enum sdw_job_event_kind kind, const char *members,

@@ -46,6 +46,10 @@ struct sdw_jobs_options {
     int kept_max;           /* 0: SDW_JOBS_KEPT_MAX */
     int64_t kept_bytes_max; /* 0: SDW_JOBS_KEPT_BYTES_MAX; the newest ended job is always kept */
     int64_t kept_s;         /* seconds after its end; 0: without end */
+    /* What draws the images (model, element type, version): a run that another maker has begun
+     * begins anew. Outlives the jobs; NULL: "". */
+    const char *maker;
+    double save_every_s; /* a run is saved no more often than this */
     /* Called, from the worker thread, with true when a job begins and false when none is left;
      * NULL: nobody looks. */
     void (*busy)(void *context, bool busy);
@@ -122,6 +126,7 @@ const void *sdw_job_image(struct sdw_job *job, size_t *length);
 
 enum sdw_job_event_kind {
     SDW_JOB_EVENT_PROGRESS,
+    SDW_JOB_EVENT_PREVIEW, /* besides, for a request that asks: a small image of this step */
     SDW_JOB_EVENT_COMPLETE,
     SDW_JOB_EVENT_ERROR,
     SDW_JOB_EVENT_CANCELLED, /* the last one, as are complete and error; it has no members */

@@ -52,7 +52,7 @@ static void free_job(struct sdw_job *job)
     for (int i = 0; i < job->event_count; i++)
         free(job->events[i].members);
     free(job->events);
-    free(job->complete);
+    sdw_text_free(&job->complete);
     free(job);
 }
 
@@ -92,6 +92,11 @@ static enum sdw_status bring_back(struct sdw_job *job, struct sdw_error *err)
     list_job(job);
     if (status)
         return status;
+    for (int i = 0, step = 0; i < job->event_count; i++) {
+        step += job->events[i].kind == SDW_JOB_EVENT_PROGRESS;
+        if (job->events[i].kind == SDW_JOB_EVENT_PREVIEW)
+            job->previewed = step;
+    }
     if (job->cancel_asked)
         sdw_job_end(job, SDW_JOB_CANCELLED, NULL);
     else if (unreadable)
@@ -154,6 +159,8 @@ enum sdw_status sdw_jobs_open(struct sdw_jobs **out, const struct sdw_jobs_optio
         return sdw_fail(err, SDW_MEMORY, "no memory for the queue of jobs");
     jobs->options = *options;
     jobs->options.state_dir = NULL; /* the caller's; the store has its own */
+    if (!jobs->options.maker)
+        jobs->options.maker = "";
     if (jobs->options.queue_max == 0)
         jobs->options.queue_max = SDW_JOBS_QUEUE_MAX;
     if (jobs->options.kept_max == 0)

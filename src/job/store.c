@@ -60,8 +60,8 @@ static const char *const versions[] = {
 };
 
 enum statement {
-    SUBMIT, START, CANCEL, EVENT, STEP, IMAGE, END, FORGET_STATE,
-    BY_ID, BY_KEY, NEXT, EVENTS, PNG, PAGE, COUNT, TOTALS, OLDEST, DELETE,
+    SUBMIT, START, CANCEL, EVENT, STEP, SAVE, IMAGE, END, FORGET_STATE,
+    BY_ID, BY_KEY, NEXT, EVENTS, PNG, STATE, PAGE, COUNT, TOTALS, OLDEST, DELETE,
     STATEMENT_COUNT
 };
 
@@ -75,6 +75,7 @@ static const char *const sql[STATEMENT_COUNT] = {
     [CANCEL] = "UPDATE jobs SET cancel = 1 WHERE number = ?",
     [EVENT] = "INSERT INTO events (job, id, kind, members) VALUES (?,?,?,?)",
     [STEP] = "UPDATE jobs SET step = ?2, total = ?3 WHERE number = ?1",
+    [SAVE] = "INSERT OR REPLACE INTO states (job, maker, state) VALUES (?,?,?)",
     [IMAGE] = "INSERT INTO images (job, png) VALUES (?,?)",
     [END] = "UPDATE jobs SET state = ?2, step = ?3, total = ?4, ended_ms = ?5, elapsed_s = ?6, text_s = ?7, "
             "unet_s = ?8, vae_s = ?9, png_s = ?10, width = ?11, height = ?12, error = ?13, request = NULL, bytes = length(shown) + ?14 "
@@ -86,6 +87,7 @@ static const char *const sql[STATEMENT_COUNT] = {
     [NEXT] = JOB "WHERE ended_ms = 0 AND number > ? ORDER BY number LIMIT 1",
     [EVENTS] = "SELECT kind, members FROM events WHERE job = ? ORDER BY id",
     [PNG] = "SELECT png FROM images WHERE job = ?",
+    [STATE] = "SELECT state FROM states WHERE job = ? AND maker = ?",
     [PAGE] = "SELECT id FROM jobs ORDER BY number DESC LIMIT ?2 OFFSET ?1",
     [COUNT] = "SELECT count(*) FROM jobs",
     [TOTALS] = "SELECT count(*), coalesce(sum(bytes), 0) FROM jobs WHERE ended_ms > 0",
@@ -99,9 +101,8 @@ struct sdw_store {
 };
 
 static const char *const kind_names[] = {
-    [SDW_JOB_EVENT_PROGRESS] = "progress",
-    [SDW_JOB_EVENT_COMPLETE] = "complete",
-    [SDW_JOB_EVENT_ERROR] = "error",
+    [SDW_JOB_EVENT_PROGRESS] = "progress",   [SDW_JOB_EVENT_PREVIEW] = "preview",
+    [SDW_JOB_EVENT_COMPLETE] = "complete",   [SDW_JOB_EVENT_ERROR] = "error",
     [SDW_JOB_EVENT_CANCELLED] = "cancelled",
 };
 #define KIND_COUNT (sizeof kind_names / sizeof kind_names[0])
@@ -194,6 +195,18 @@ enum sdw_status sdw_store_events(struct sdw_store *store, struct sdw_job *job,
     if (!status)
         job->event_stored = job->event_count;
     return status;
+}
+
+enum sdw_status sdw_store_save(struct sdw_store *store, const struct sdw_job *job,
+                               const char *maker, const void *bytes, size_t length,
+                               struct sdw_error *err)
+{
+    struct sdw_database *database = &store->database;
+    enum sdw_status status = sdw_database_begin(database, false, err);
+    if (status)
+        return status;
+    status = sdw_database_run(database, SAVE, err, "ltb", job->number, maker, bytes, length);
+    return sdw_database_end(database, status, err);
 }
 
 enum sdw_status sdw_store_cancel(struct sdw_store *store, struct sdw_job *job,
@@ -386,6 +399,19 @@ enum sdw_status sdw_store_read_image(struct sdw_store *store, int64_t number, st
         status = sdw_fail(err, SDW_NOT_FOUND, "the image is not in the database any more");
     if (!status)
         status = sdw_text_append(png, sqlite3_column_blob(row, 0),
+                                 (size_t)sqlite3_column_bytes(row, 0), err);
+    sdw_database_done(row);
+    return status;
+}
+
+enum sdw_status sdw_store_read_state(struct sdw_store *store, int64_t number, const char *maker,
+                                     struct sdw_text *state, struct sdw_error *err)
+{
+    sqlite3_stmt *row;
+    enum sdw_status status =
+        sdw_database_ask(&store->database, STATE, &row, err, "lt", number, maker);
+    if (!status && row)
+        status = sdw_text_append(state, sqlite3_column_blob(row, 0),
                                  (size_t)sqlite3_column_bytes(row, 0), err);
     sdw_database_done(row);
     return status;

@@ -43,6 +43,10 @@ enum sdw_status sdw_store_events(struct sdw_store *store, struct sdw_job *job,
                                  struct sdw_error *err);
 enum sdw_status sdw_store_cancel(struct sdw_store *store, struct sdw_job *job,
                                  struct sdw_error *err); /* asked for, not yet done */
+/* The state from which `maker` can go on with the running job, in place of the one before. */
+enum sdw_status sdw_store_save(struct sdw_store *store, const struct sdw_job *job,
+                               const char *maker, const void *bytes, size_t length,
+                               struct sdw_error *err);
 enum sdw_status sdw_store_end(struct sdw_store *store, struct sdw_job *job, struct sdw_error *err);
 
 /* Reading. A filled job has everything but events and image; it is not an error that there is none:
@@ -59,6 +63,9 @@ enum sdw_status sdw_store_read_events(struct sdw_store *store, struct sdw_job *j
                                       struct sdw_error *err);
 enum sdw_status sdw_store_read_image(struct sdw_store *store, int64_t number, struct sdw_text *png,
                                      struct sdw_error *err);
+/* What was saved last, when `maker` saved it; else *state stays empty. */
+enum sdw_status sdw_store_read_state(struct sdw_store *store, int64_t number, const char *maker,
+                                     struct sdw_text *state, struct sdw_error *err);
 
 /* Ids of at most `count` jobs, newest first, after skipping `skip`; *total: of all. */
 enum sdw_status sdw_store_page(struct sdw_store *store, char (*ids)[41], int skip, int count,

@@ -14,6 +14,27 @@ static void on_step(void *context, int step, int total)
     pthread_mutex_unlock(&job->jobs->lock);
 }
 
+static void on_preview(void *context, int step, int total, const struct sdw_text *png)
+{
+    struct sdw_job *job = context;
+    pthread_mutex_lock(&job->jobs->lock);
+    sdw_job_append_preview(job, step, total, png);
+    pthread_mutex_unlock(&job->jobs->lock);
+}
+
+/* What cannot be saved costs time after the next crash, and nothing else. */
+static void on_save(void *context, const void *bytes, size_t length)
+{
+    struct sdw_job *job = context;
+    struct sdw_jobs *jobs = job->jobs;
+    struct sdw_error err;
+    pthread_mutex_lock(&jobs->lock);
+    if (!sdw_job_has_ended(job) &&
+        sdw_store_save(jobs->store, job, jobs->options.maker, bytes, length, &err) != SDW_OK)
+        sdw_log_warn("job %s: %s", job->id, err.message);
+    pthread_mutex_unlock(&jobs->lock);
+}
+
 /* None while an end waits to be stored: a full disk costs the memory of one image, not of a queue
  * of them. */
 static struct sdw_job *next_queued(struct sdw_jobs *jobs)
@@ -53,7 +74,7 @@ static void finish(struct sdw_job *job, enum sdw_status status, const struct sdw
 
 /* The store hears of it only so that it is the first one again after a restart: a refusal costs
  * nothing. */
-static void begin(struct sdw_jobs *jobs, struct sdw_job *job)
+static void begin(struct sdw_jobs *jobs, struct sdw_job *job, struct sdw_text *saved)
 {
     struct sdw_error err;
     job->references++;
@@ -65,6 +86,8 @@ static void begin(struct sdw_jobs *jobs, struct sdw_job *job)
     jobs->counts.running++;
     if (sdw_store_start(jobs->store, job, &err))
         sdw_log_warn("job %s: %s", job->id, err.message);
+    if (sdw_store_read_state(jobs->store, job->number, jobs->options.maker, saved, &err))
+        sdw_log_warn("job %s begins anew: %s", job->id, err.message);
     sdw_log_info("job %s: running, %d steps, %dx%d, seed %llu", job->id, job->params.steps,
                  job->params.width, job->params.height, (unsigned long long)job->params.seed);
 }
@@ -73,12 +96,22 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
 {
     struct sdw_error err = {0};
     struct sdw_result result = {0};
-    struct sdw_progress progress = {.step = on_step, .context = job, .cancel = &job->cancel};
+    struct sdw_text saved;
     sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
-    begin(jobs, job);
+    sdw_text_init(&saved, SDW_STORE_STATE_BYTES_MAX);
+    begin(jobs, job, &saved);
+    struct sdw_progress progress = {.step = on_step,
+                                    .preview = on_preview,
+                                    .context = job,
+                                    .cancel = &job->cancel,
+                                    .save = sdw_store_lasts(jobs->store) ? on_save : NULL,
+                                    .save_every_s = jobs->options.save_every_s,
+                                    .resume = saved.data,
+                                    .resume_length = saved.length};
     pthread_mutex_unlock(&jobs->lock);
     enum sdw_status status =
         jobs->runner.run(jobs->runner.context, &job->params, &progress, &result, &err);
+    sdw_text_free(&saved);
     pthread_mutex_lock(&jobs->lock);
 
     jobs->running = NULL;

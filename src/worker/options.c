@@ -60,6 +60,8 @@ const struct sdw_option_row sdw_option_rows[] = {
     INTEGER("queue-max", NULL, queue_max, 1, 100000, "100", SERVE, "N", "jobs that may wait; more are answered 429"),
     TEXT("state-dir", "SD_WORKER_STATE_DIR", state_dir, NULL, SERVE, "DIR",
          "where jobs outlive the process; :memory: keeps them in it; default: ~/.local/state/sd-worker/<worker id>"),
+    INTEGER("save-every-ms", NULL, save_every_ms, 0, 86400000, "2000", SERVE, "N",
+         "a running job is saved no more often than this, to go on from there after a restart"),
     INTEGER("keep-age", NULL, keep_age_s, 0, 3155760000, "604800", SERVE, "S", "seconds that an ended job can be read; 0: no limit"),
     INTEGER("keep-jobs", NULL, keep_jobs, 1, 10000000, "1000", SERVE, "N", "ended jobs that can be read"),
     INTEGER("keep-bytes", NULL, keep_bytes, 1, 1L << 50, "1073741824", SERVE, "N", "bytes of their images and events"),

@@ -29,7 +29,7 @@ struct sdw_options {
     char *bind_addr, *worker_id, *queen_url, *callback_url, *api_key, *config, *log_file;
     char *dtype, *fallback, *isa;
     char *state_dir;
-    long port, device, threads, queue_max, keep_age_s, keep_jobs, keep_bytes;
+    long port, device, threads, queue_max, keep_age_s, keep_jobs, keep_bytes, save_every_ms;
     bool flash_attn, verbose, help, version;
     /* generate and bench */
     char *out;

@@ -32,7 +32,7 @@ enum phase { LOADING, READY, STOPPING };
 struct serve {
     const struct sdw_options *options;
     const char *backend;
-    char worker_id[128], model_id[256];
+    char worker_id[128], model_id[256], maker[1024];
     struct sdw_session session;
     struct sdw_jobs *jobs;
     struct sdw_server *server;
@@ -181,11 +181,16 @@ static enum sdw_status open_jobs(struct serve *serve, struct sdw_error *err)
     enum sdw_status status = sdw_state_dir(dir, options, serve->worker_id, err);
     if (status)
         return status;
+    snprintf(serve->maker, sizeof serve->maker, "%s %s %s %s %s %s", serve->model_id,
+             options->model_path ? options->model_path : "", options->dtype ? options->dtype : "",
+             options->isa ? options->isa : "", serve->session.dev->id, SDW_VERSION);
     struct sdw_jobs_options queue = {.state_dir = *dir ? dir : NULL,
                                      .queue_max = (int)options->queue_max,
                                      .kept_max = (int)options->keep_jobs,
                                      .kept_bytes_max = options->keep_bytes,
                                      .kept_s = options->keep_age_s,
+                                     .maker = serve->maker,
+                                     .save_every_s = (double)options->save_every_ms / 1e3,
                                      .busy = tell_busy,
                                      .context = serve};
     if (!*dir)

@@ -5,6 +5,7 @@
 
 #include <png.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void write_png(png_structp png, png_bytep bytes, size_t length)
@@ -52,7 +53,11 @@ static enum sdw_status paint(void *context, const struct sdw_params *params,
     double start_s = sdw_clock_seconds();
     atomic_fetch_add(&painter->runs, 1);
     atomic_store(&painter->last_seed, params->seed);
-    for (int step = 1; step <= params->steps && !status; step++) {
+    int done = 0;
+    if (progress->resume && progress->resume_length == sizeof done)
+        memcpy(&done, progress->resume, sizeof done);
+    atomic_fetch_add(&painter->skipped, done);
+    for (int step = done + 1; step <= params->steps && !status; step++) {
         do {
             usleep(1000 * (unsigned)atomic_load(&painter->step_ms) + 20);
             if (atomic_load(progress->cancel) && !atomic_load(&painter->deaf))
@@ -60,6 +65,15 @@ static enum sdw_status paint(void *context, const struct sdw_params *params,
         } while (!status && atomic_load(&painter->hold));
         if (!status)
             progress->step(progress->context, step, params->steps);
+        if (!status && params->preview && progress->preview) {
+            struct sdw_text png;
+            sdw_text_init(&png, SDW_PNG_BYTES_MAX);
+            painter_png(&png, 8, 8, (uint64_t)step);
+            progress->preview(progress->context, step, params->steps, &png);
+            sdw_text_free(&png);
+        }
+        if (!status && progress->save)
+            progress->save(progress->context, &step, sizeof step);
     }
     if (!status && painter->fail)
         status = sdw_fail(err, SDW_DEVICE, "%s", painter->fail);

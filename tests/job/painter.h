@@ -13,6 +13,7 @@ struct painter {
     atomic_bool deaf;       /* does not look at cancel */
     const char *fail;       /* sentence that every run fails with, or NULL */
     atomic_int runs, ended; /* runs begun and over */
+    atomic_int skipped;     /* steps that were not painted, because a saved run had them */
     atomic_ullong last_seed;
 };
 

@@ -305,8 +305,10 @@ static void interrupted_goes_on(void **state)
     start(house);
     wait_for(house, first, SDW_JOB_RUNNING, 7);
     atomic_store(&house->painter.hold, 1);
+    usleep(20000); /* for a step that had begun */
     submit(house, second, 2);
-    struct house *copy = crashed_copy(house, (struct sdw_jobs_options){0});
+    struct house *copy = crashed_copy(house, (struct sdw_jobs_options){0}),
+                 *other = crashed_copy(house, (struct sdw_jobs_options){.maker = "another model"});
     status_of(copy, first, &status);
     assert_int_equal(status.state, SDW_JOB_QUEUED);
     assert_true(status.step >= 7 && status.step < 20);
@@ -316,7 +318,47 @@ static void interrupted_goes_on(void **state)
     sdw_job_release(job);
     start(copy);
     wait_for(copy, second, SDW_JOB_COMPLETED, 2);
+    assert_int_equal(atomic_load(&copy->painter.skipped), status.step); /* from what was saved */
     assert_whole(copy, first, 20);
+    start(other);
+    wait_for(other, first, SDW_JOB_COMPLETED, 20);
+    assert_int_equal(atomic_load(&other->painter.skipped), 0); /* it cannot go on from there */
+    assert_whole(other, first, 20);
+    close_house(copy);
+    close_house(other);
+    close_house(house);
+}
+
+/* Previews are events like others: each once, whatever happens between. */
+static void previews_are_kept(void **state)
+{
+    (void)state;
+    enum { STEPS = 12 };
+    char id[SDW_JOB_ID_MAX];
+    struct house *house = new_house((struct sdw_jobs_options){0});
+    struct sdw_params params = {
+        .prompt = strdup("a cat"), .steps = STEPS, .width = 64, .height = 64, .preview = true};
+    atomic_store(&house->painter.step_ms, 5);
+    assert_int_equal(sdw_jobs_submit(house->jobs, id, &params, NULL, NULL, NULL), SDW_OK);
+    start(house);
+    wait_for(house, id, SDW_JOB_RUNNING, 5);
+    struct house *copy = crashed_copy(house, (struct sdw_jobs_options){.maker = "begins anew"});
+    start(copy);
+    wait_for(house, id, SDW_JOB_COMPLETED, STEPS);
+    wait_for(copy, id, SDW_JOB_COMPLETED, STEPS);
+    struct sdw_job *one = sdw_jobs_find(house->jobs, id), *two = sdw_jobs_find(copy->jobs, id);
+    bool ended;
+    assert_int_equal(sdw_job_event_count(one, &ended), 2 * STEPS + 1);
+    assert_int_equal(sdw_job_event_count(two, &ended), 2 * STEPS + 1);
+    for (int i = 0; i < 2 * STEPS; i++) {
+        struct sdw_job_event first, second;
+        assert_true(sdw_job_event(one, i, &first, NULL) && sdw_job_event(two, i, &second, NULL));
+        assert_int_equal(first.kind, i % 2 ? SDW_JOB_EVENT_PREVIEW : SDW_JOB_EVENT_PROGRESS);
+        assert_int_equal(first.kind, second.kind);
+        assert_string_equal(first.members, second.members);
+    }
+    sdw_job_release(one);
+    sdw_job_release(two);
     close_house(copy);
     close_house(house);
 }
@@ -507,10 +549,15 @@ static void folders_that_cannot_be_used(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ended_jobs_are_the_same),     cmocka_unit_test(queue_is_there_again),
-        cmocka_unit_test(interrupted_goes_on),         cmocka_unit_test(cancel_is_remembered),
-        cmocka_unit_test(stop_keeps_the_queue),        cmocka_unit_test(keys_are_remembered),
-        cmocka_unit_test(old_jobs_are_retired),        cmocka_unit_test(full_disk),
+        cmocka_unit_test(ended_jobs_are_the_same),
+        cmocka_unit_test(queue_is_there_again),
+        cmocka_unit_test(interrupted_goes_on),
+        cmocka_unit_test(cancel_is_remembered),
+        cmocka_unit_test(previews_are_kept),
+        cmocka_unit_test(stop_keeps_the_queue),
+        cmocka_unit_test(keys_are_remembered),
+        cmocka_unit_test(old_jobs_are_retired),
+        cmocka_unit_test(full_disk),
         cmocka_unit_test(folders_that_cannot_be_used),
     };
     patch_disk();
