@@ -265,13 +265,14 @@ enum MHD_Result sdw_handle_image(struct request *request)
     if (!job)
         return answer_unknown(request);
     size_t length;
-    const void *png = sdw_job_image(job, &length);
+    int index = query_integer(request, "index", 0, 0, SDW_PARAMS_IMAGES_MAX - 1);
+    const void *png = sdw_job_image(job, index, &length);
     if (!png) {
         struct sdw_job_status status;
         sdw_job_status(job, &status);
         sdw_job_release(job);
-        sdw_fail(&request->err, SDW_NOT_FOUND, "job %s has no image: it is %s", request->id,
-                 sdw_job_state_name(status.state));
+        sdw_fail(&request->err, SDW_NOT_FOUND, "job %s has no image %d: it is %s", request->id,
+                 index, sdw_job_state_name(status.state));
         return sdw_answer_error(request, &request->err);
     }
     struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(

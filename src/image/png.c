@@ -107,3 +107,23 @@ enum sdw_status sdw_png_encode(struct sdw_text *out, const struct sdw_image *ima
         out->data[out->length] = '\0';
     return sdw_fail(err, writer.error.status, "%s", writer.error.message);
 }
+
+size_t sdw_png_length(const void *bytes, size_t length)
+{
+    static const uint8_t signature[8] = "\x89PNG\r\n\x1a\n";
+    const uint8_t *at = bytes;
+    size_t offset = sizeof signature;
+    if (length < offset || memcmp(at, signature, sizeof signature) != 0)
+        return 0;
+    while (length - offset >= 12) { /* length, type, data, checksum */
+        const uint8_t *chunk = at + offset;
+        size_t size =
+            (size_t)chunk[0] << 24 | (size_t)chunk[1] << 16 | (size_t)chunk[2] << 8 | chunk[3];
+        if (size > length - offset - 12)
+            return 0;
+        offset += size + 12;
+        if (memcmp(chunk + 4, "IEND", 4) == 0)
+            return offset;
+    }
+    return 0;
+}

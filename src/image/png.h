@@ -19,4 +19,7 @@ struct sdw_png_text {
 enum sdw_status sdw_png_encode(struct sdw_text *out, const struct sdw_image *image,
                                const struct sdw_png_text *texts, int count, struct sdw_error *err);
 
+/* Bytes of the PNG file that `bytes` begins with, by its chunks; 0 when there is no whole one. */
+size_t sdw_png_length(const void *bytes, size_t length);
+
 #endif

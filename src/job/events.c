@@ -13,12 +13,16 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "image/png.h"
 
 #include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Base64 of all images, and of the first once more. */
+#define COMPLETE_BYTES_MAX (3ull * SDW_PNG_BYTES_MAX)
 
 static void wake(struct sdw_job_watcher *watcher)
 {
@@ -95,13 +99,13 @@ void sdw_job_append_progress(struct sdw_job *job, int step, int total)
 }
 
 /* Appends the bytes in base64; false when they do not fit. */
-static bool append_base64(struct sdw_text *text, const struct sdw_text *bytes)
+static bool append_base64(struct sdw_text *text, const char *bytes, size_t length)
 {
-    size_t size = sodium_base64_encoded_len(bytes->length, sodium_base64_VARIANT_ORIGINAL);
+    size_t size = sodium_base64_encoded_len(length, sodium_base64_VARIANT_ORIGINAL);
     char *encoded = malloc(size);
     if (!encoded)
         return false;
-    sodium_bin2base64(encoded, size, (const unsigned char *)bytes->data, bytes->length,
+    sodium_bin2base64(encoded, size, (const unsigned char *)bytes, length,
                       sodium_base64_VARIANT_ORIGINAL);
     bool fits = sdw_text_append(text, encoded, size - 1, NULL) == SDW_OK; /* without the NUL */
     free(encoded);
@@ -118,7 +122,7 @@ void sdw_job_append_preview(struct sdw_job *job, int step, int total, const stru
     sdw_text_init(&text, SDW_PNG_BYTES_MAX);
     bool whole = sdw_text_printf(&text, NULL, "\"step\":%d,\"total\":%d,\"image_base64\":\"", step,
                                  total) == SDW_OK &&
-                 append_base64(&text, png) &&
+                 append_base64(&text, png->data, png->length) &&
                  sdw_text_printf(&text, NULL, "\",\"format\":\"png\"") == SDW_OK;
     if (whole && sdw_job_add_event(job, SDW_JOB_EVENT_PREVIEW, text.data, text.length))
         job->previewed = step;
@@ -260,30 +264,60 @@ void sdw_job_fetch_all(struct sdw_job *job)
     fetch_image(job);
 }
 
-const void *sdw_job_image(struct sdw_job *job, size_t *length)
+const void *sdw_job_image(struct sdw_job *job, int index, size_t *length)
 {
+    const char *png = NULL;
+    *length = 0;
     pthread_mutex_lock(&job->jobs->lock);
-    bool there = fetch_image(job);
-    *length = there ? job->result.png.length : 0;
-    const void *png = there ? job->result.png.data : NULL;
+    if (fetch_image(job)) {
+        const struct sdw_text *all = &job->result.png;
+        size_t at = 0;
+        while (index-- > 0)
+            at += sdw_png_length(all->data + at, all->length - at);
+        *length = sdw_png_length(all->data + at, all->length - at);
+        png = *length ? all->data + at : NULL;
+    }
     pthread_mutex_unlock(&job->jobs->lock);
     return png;
 }
 
-/* Makes "image_base64":"..." and what the log has; false when there is no memory or no image. */
+/* Appends "image_base64":"..." of one PNG file; false when there is no memory. */
+static bool put_image(struct sdw_text *text, const char *png, size_t length)
+{
+    return sdw_text_printf(text, NULL, "\"image_base64\":\"") == SDW_OK &&
+           append_base64(text, png, length) && sdw_text_append(text, "\"", 1, NULL) == SDW_OK;
+}
+
+/* Of a job of several images: "images":[{"image_base64":"...","seed":1},...], */
+static bool put_images(struct sdw_text *text, const struct sdw_text *png, uint64_t seed)
+{
+    bool ok = sdw_text_printf(text, NULL, "\"images\":[") == SDW_OK;
+    for (size_t at = 0, length; ok && at < png->length; at += length) {
+        length = sdw_png_length(png->data + at, png->length - at);
+        ok = length > 0 && sdw_text_printf(text, NULL, at ? ",{" : "{") == SDW_OK &&
+             put_image(text, png->data + at, length) &&
+             sdw_text_printf(text, NULL, ",\"seed\":%llu}", (unsigned long long)seed++) == SDW_OK;
+    }
+    return ok && sdw_text_printf(text, NULL, "],") == SDW_OK;
+}
+
+/* Makes the image and what the log has; false when there is no memory or no image. */
 static bool make_complete(struct sdw_job *job, const struct event *event)
 {
-    struct sdw_text *text = &job->complete;
-    if (text->length > 0)
+    if (job->complete.length)
         return true;
-    sdw_text_init(text, 2 * SDW_PNG_BYTES_MAX);
-    bool whole = event->length > 0 && fetch_image(job) &&
-                 sdw_text_printf(text, NULL, "\"image_base64\":\"") == SDW_OK &&
-                 append_base64(text, &job->result.png) &&
-                 sdw_text_printf(text, NULL, "\",%s", event->members) == SDW_OK;
-    if (!whole)
-        sdw_text_free(text);
-    return whole;
+    if (event->length == 0 || !fetch_image(job))
+        return false;
+    const struct sdw_text *png = &job->result.png;
+    size_t first = sdw_png_length(png->data, png->length);
+    struct sdw_text *text = &job->complete;
+    sdw_text_init(text, COMPLETE_BYTES_MAX);
+    if (put_image(text, png->data, first) && sdw_text_printf(text, NULL, ",") == SDW_OK &&
+        (first == png->length || put_images(text, png, job->params.seed)) &&
+        sdw_text_append(text, event->members, event->length, NULL) == SDW_OK)
+        return true;
+    sdw_text_free(text);
+    return false;
 }
 
 static void tell(struct sdw_job *job, const struct event *event, struct sdw_job_event *told)

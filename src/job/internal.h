@@ -46,7 +46,7 @@ struct sdw_job {
     int event_count, event_max;
     int event_stored;         /* the first so many are in the store */
     bool fetched;             /* `events` are here; false for a job that comes from the store */
-    struct sdw_text complete; /* members of that event with its image; made when asked for */
+    struct sdw_text complete; /* members of that event with its images; made when asked for */
     bool unsaved;             /* ended, and the store has refused to take it so far */
     struct sdw_job_watcher *watchers;
 

@@ -120,9 +120,9 @@ const struct sdw_params *sdw_job_params(const struct sdw_job *job);
 int sdw_job_warnings(const struct sdw_job *job);
 const char *sdw_job_warning(const struct sdw_job *job, int i); /* the key that was not known */
 
-/* The PNG of a completed job, valid while the reference is held; NULL before, and when it cannot be
- * read. */
-const void *sdw_job_image(struct sdw_job *job, size_t *length);
+/* PNG number `index`, from 0, of a completed job, valid while the reference is held; NULL before,
+ * when there is none of that number, and when it cannot be read. */
+const void *sdw_job_image(struct sdw_job *job, int index, size_t *length);
 
 enum sdw_job_event_kind {
     SDW_JOB_EVENT_PROGRESS,

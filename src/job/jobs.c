@@ -292,7 +292,7 @@ static enum sdw_status fill_job(struct sdw_job *job, const struct sdw_params *pa
     job->shown = shown.data;
     draw_id(job->id);
     job->params = *params;
-    job->total = params->steps;
+    job->total = sdw_params_steps(params);
     job->created_ms = sdw_clock_unix_ms();
     job->fetched = true;
     if (warnings) {

@@ -20,6 +20,7 @@ const struct sdw_param_row sdw_param_rows[] = {
     {"steps", SDW_PARAM_INTEGER, AT(steps), 0, 1, SDW_PARAMS_STEPS_MAX, false, "the model's", .help = "denoising steps"},
     {"guidance_scale", SDW_PARAM_REAL, AT(guidance_scale), AT(guidance_given), 0, 30, false, "the model's", .help = "how strongly the prompt pulls; guidance runs when over 1"},
     {"seed", SDW_PARAM_SEED, AT(seed), AT(seed_given), 0, 0x1p64, false, "drawn", .help = "where the noise starts; -1 draws one"},
+    {"n", SDW_PARAM_INTEGER, AT(n), 0, 1, SDW_PARAMS_IMAGES_MAX, false, "1", .help = "images of the job, their seeds counted up"},
     {"width", SDW_PARAM_INTEGER, AT(width), 0, SDW_PARAMS_SIDE_MIN, SDW_PARAMS_SIDE_MAX, false, "the model's", .help = "pixels, a multiple of 8"},
     {"height", SDW_PARAM_INTEGER, AT(height), 0, SDW_PARAMS_SIDE_MIN, SDW_PARAMS_SIDE_MAX, false, "the model's", .help = "pixels, a multiple of 8"},
     {"operation", SDW_PARAM_TEXT, AT(operation), 0, 1, 32, false, "what the images say", .help = "what the job does", .choices = {"image_generation", "image_transform", "image_inpaint"}},
@@ -116,6 +117,15 @@ enum sdw_operation sdw_params_operation(const struct sdw_params *params)
                                       : SDW_GENERATION;
 }
 
+int sdw_params_steps(const struct sdw_params *params)
+{
+    int steps = params->steps;
+    if (sdw_params_operation(params) !=
+        SDW_GENERATION) /* as in diffusers: the first ones are left out */
+        steps = (int)(steps * params->strength);
+    return steps * (params->n > 1 ? params->n : 1);
+}
+
 /* An operation that is named takes just the images it needs. */
 static void check_operation(const struct sdw_params *params, struct sdw_faults *faults)
 {
@@ -178,6 +188,8 @@ static void size_by_input(struct sdw_params *params, int multiple)
 
 void sdw_params_complete(struct sdw_params *params, const struct sdw_params_defaults *defaults)
 {
+    if (params->n == 0)
+        params->n = 1;
     if (params->steps == 0)
         params->steps = defaults->steps;
     enum sdw_operation operation = sdw_params_operation(params);

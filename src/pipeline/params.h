@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define SDW_PARAMS_STEPS_MAX       150
+#define SDW_PARAMS_IMAGES_MAX      8           /* of one job */
 #define SDW_PARAMS_SIDE_MIN        64          /* pixels */
 #define SDW_PARAMS_SIDE_MAX        2048        /* pixels */
 #define SDW_PARAMS_TEXT_MAX        8192        /* bytes of a prompt */
@@ -40,6 +41,7 @@ struct sdw_params {
     bool guidance_given; /* else the model's */
     uint64_t seed;
     bool seed_given; /* else one is drawn; sdw_params_complete draws it */
+    int n;           /* images, seeds counted up from `seed`; 0: one */
     int clip_skip;   /* layers of the text encoder left out at its end */
     char *operation; /* owned; NULL: what the images say */
     struct sdw_params_image init_image, mask_image;
@@ -138,6 +140,9 @@ enum sdw_status sdw_params_check(const struct sdw_params *params,
 /* What a sound request asks for. */
 enum sdw_operation { SDW_GENERATION, SDW_TRANSFORM, SDW_INPAINT };
 enum sdw_operation sdw_params_operation(const struct sdw_params *params);
+
+/* Steps that a complete request will be told of, all its images together. */
+int sdw_params_steps(const struct sdw_params *params);
 
 /* Fills in what the request left open, and draws a seed where none was given. An image job gets
  * the size of its input, rounded down to what the model can and scaled into

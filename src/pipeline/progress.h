@@ -9,12 +9,12 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define SDW_PNG_BYTES_MAX                                                                          \
-    (64u << 20) /* of an encoded image: over four times the largest one's pixels */
+/* Of the encoded images of a job: over twice the pixels of the largest ones. */
+#define SDW_PNG_BYTES_MAX (256u << 20)
 
 struct sdw_progress {
-    /* Called from the generating thread, once for every step, 1 to total, in order. NULL: nobody
-     * looks. */
+    /* Called from the generating thread, once for every step, 1 to total, in order, counted over
+     * all images of the job. NULL: nobody looks. */
     void (*step)(void *context, int step, int total);
     /* Called after a step of a request that asks for previews, with a small PNG of the latents; its
      * bytes are gone afterwards. NULL: nobody looks. */
@@ -36,8 +36,9 @@ struct sdw_progress {
 /* What a generation leaves. The caller initialises png with sdw_text_init(&png, SDW_PNG_BYTES_MAX)
  * and frees it. */
 struct sdw_result {
-    struct sdw_text png;
-    uint64_t seed;
+    struct sdw_text png; /* as many files as the request asks images, one after the other;
+                            sdw_png_length tells them apart */
+    uint64_t seed;       /* of the first */
     int width, height;
     double text_s, unet_s, vae_s, png_s; /* seconds of each stage */
 };

@@ -1,10 +1,12 @@
-/* runner.c: one request from parameters to PNG: generates, pastes back what was to be kept, and
- * writes into the file how it was made. */
+/* runner.c: one request from parameters to PNG files: generates, pastes back what was to be kept,
+ * and writes into each file how it was made. */
 #include "pipeline/canvas.h"
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "image/png.h"
+#include "pipeline/saved.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -110,21 +112,117 @@ static enum sdw_status finish(struct sdw_result *result, const float *pixels,
     return status;
 }
 
+/* ---- the images of one job ---- */
+
+/* Where a job of several images is; a saved state is this header, the finished files, and the state
+ * of the image that is being made. */
+struct place {
+    uint64_t image;     /* from 0 */
+    uint64_t png_bytes; /* of the images before it */
+};
+
+struct batch {
+    const struct sdw_params *params;
+    const struct sdw_progress *progress; /* of the job */
+    struct sdw_result *result;
+    struct place place;
+};
+
+static void tell_step(void *context, int step, int total)
+{
+    const struct batch *batch = context;
+    batch->progress->step(batch->progress->context, (int)batch->place.image * total + step,
+                          batch->params->n * total);
+}
+
+static void tell_preview(void *context, int step, int total, const struct sdw_text *png)
+{
+    const struct batch *batch = context;
+    batch->progress->preview(batch->progress->context, (int)batch->place.image * total + step,
+                             batch->params->n * total, png);
+}
+
+static void save(void *context, const void *bytes, size_t length)
+{
+    const struct batch *batch = context;
+    struct sdw_text state;
+    struct sdw_error err;
+    sdw_text_init(&state, SDW_SAVED_BYTES_MAX);
+    if (sdw_text_append(&state, &batch->place, sizeof batch->place, &err) ||
+        sdw_text_append(&state, batch->result->png.data, batch->place.png_bytes, &err) ||
+        sdw_text_append(&state, bytes, length, &err))
+        sdw_log_warn("not saved: %s", err.message);
+    else
+        batch->progress->save(batch->progress->context, state.data, state.length);
+    sdw_text_free(&state);
+}
+
+/* Takes the finished images out of a saved state, and leaves the rest of it to the run. */
+static void resume(struct batch *batch, struct sdw_progress *progress)
+{
+    const char *bytes = progress->resume;
+    size_t length = progress->resume_length;
+    struct place place = {0};
+    if (!bytes)
+        return;
+    if (length >= sizeof place)
+        memcpy(&place, bytes, sizeof place);
+    bool fits =
+        length >= sizeof place && place.image < (uint64_t)batch->params->n &&
+        place.png_bytes <= length - sizeof place &&
+        sdw_text_append(&batch->result->png, bytes + sizeof place, place.png_bytes, NULL) == SDW_OK;
+    progress->resume = fits ? bytes + sizeof place + place.png_bytes : "";
+    progress->resume_length = fits ? length - sizeof place - place.png_bytes : 0;
+    if (fits)
+        batch->place = place;
+}
+
+static enum sdw_status run_image(struct sdw_engine *engine, const struct batch *batch,
+                                 const struct sdw_progress *progress, struct sdw_error *err)
+{
+    static const struct sdw_generate_options plain = {0};
+    struct sdw_params params = *batch->params; /* borrows what it points to */
+    struct sdw_canvas canvas = {0};
+    struct sdw_result *result = batch->result, one = {0};
+    float *pixels;
+    params.seed += batch->place.image;
+    params.n = 1;
+    enum sdw_status status =
+        sdw_generate(&pixels, &canvas, engine, &params, &plain, progress, &one, err);
+    double start = sdw_clock_seconds();
+    if (!status)
+        status = finish(result, pixels, &canvas, engine, &params, err);
+    result->png_s += sdw_clock_seconds() - start;
+    result->text_s += one.text_s;
+    result->unet_s += one.unet_s;
+    result->vae_s += one.vae_s;
+    result->width = one.width;
+    result->height = one.height;
+    sdw_canvas_free(&canvas);
+    free(pixels);
+    return status;
+}
+
 static enum sdw_status run_engine(void *context, const struct sdw_params *params,
                                   const struct sdw_progress *progress, struct sdw_result *result,
                                   struct sdw_error *err)
 {
-    static const struct sdw_generate_options plain = {0};
-    struct sdw_canvas canvas = {0};
-    float *pixels;
-    enum sdw_status status =
-        sdw_generate(&pixels, &canvas, context, params, &plain, progress, result, err);
-    double start = sdw_clock_seconds();
-    if (!status)
-        status = finish(result, pixels, &canvas, context, params, err);
-    result->png_s = sdw_clock_seconds() - start;
-    sdw_canvas_free(&canvas);
-    free(pixels);
+    static const struct sdw_progress nobody = {0};
+    struct batch batch = {params, progress ? progress : &nobody, result, {0}};
+    struct sdw_progress one = *batch.progress;
+    one.context = &batch;
+    one.step = one.step ? tell_step : NULL;
+    one.preview = one.preview ? tell_preview : NULL;
+    one.save = one.save ? save : NULL;
+    result->seed = params->seed;
+    resume(&batch, &one);
+    enum sdw_status status = SDW_OK;
+    while (batch.place.image < (uint64_t)params->n && !status) {
+        status = run_image(context, &batch, &one, err);
+        batch.place.image++;
+        batch.place.png_bytes = result->png.length;
+        one.resume = NULL;
+    }
     return status;
 }
 

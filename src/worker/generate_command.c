@@ -1,6 +1,7 @@
 /* generate_command.c: the `generate` command: one image without a server, with a progress bar on a
  * terminal. */
 #include "base/clock.h"
+#include "image/png.h"
 #include "worker/command.h"
 #include "worker/request.h"
 #include "worker/session.h"
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,20 +57,50 @@ static enum sdw_status open_output(int *fd, bool *created, const char *path, str
     return *fd < 0 ? sdw_fail_errno(err, "cannot write %s", path) : SDW_OK;
 }
 
-static enum sdw_status write_output(int fd, const char *path, const struct sdw_text *png,
+static enum sdw_status write_output(int fd, const char *path, const char *png, size_t length,
                                     struct sdw_error *err)
 {
-    for (size_t at = 0; at < png->length;) {
-        ssize_t n = write(fd, png->data + at, png->length - at);
+    for (size_t at = 0; at < length;) {
+        ssize_t n = write(fd, png + at, length - at);
         if (n < 0 && errno != EINTR)
             return sdw_fail_errno(err, "cannot write %s", path);
         at += n > 0 ? (size_t)n : 0;
     }
-    if (ftruncate(fd, (off_t)png->length) < 0 || fsync(fd) < 0)
+    if (ftruncate(fd, (off_t)length) < 0 || fsync(fd) < 0)
         return errno == EINVAL
                    ? SDW_OK
                    : sdw_fail_errno(err, "cannot write %s", path); /* a pipe cannot be cut */
     return SDW_OK;
+}
+
+/* Images after the first: PATH "cat.png" makes "cat-2.png" of the second. */
+static enum sdw_status write_another(const char *path, int number, const char *png, size_t length,
+                                     struct sdw_error *err)
+{
+    char name[PATH_MAX];
+    const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
+    int stem = (int)(dot && dot > path && (!slash || dot > slash + 1) ? dot - path
+                                                                      : (ssize_t)strlen(path));
+    snprintf(name, sizeof name, "%.*s-%d%s", stem, path, number, path + stem);
+    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return sdw_fail_errno(err, "cannot write %s", name);
+    enum sdw_status status = write_output(fd, name, png, length, err);
+    close(fd);
+    return status;
+}
+
+static enum sdw_status write_images(int fd, const char *path, const struct sdw_text *png,
+                                    struct sdw_error *err)
+{
+    size_t length = sdw_png_length(png->data, png->length);
+    enum sdw_status status = write_output(fd, path, png->data, length, err);
+    int number = 2;
+    for (size_t at = length; at < png->length && !status; at += length) {
+        length = sdw_png_length(png->data + at, png->length - at);
+        status = write_another(path, number++, png->data + at, length, err);
+    }
+    return status;
 }
 
 static enum sdw_status draw(struct sdw_session *session, struct sdw_params *params,
@@ -87,7 +119,7 @@ static enum sdw_status draw(struct sdw_session *session, struct sdw_params *para
     struct sdw_runner runner = sdw_engine_runner(session->engine);
     status = runner.run(runner.context, params, &progress, &result, err);
     if (!status)
-        status = write_output(fd, path, &result.png, err);
+        status = write_images(fd, path, &result.png, err);
     if (!status)
         printf("%s: %d x %d, seed %" PRIu64 ", %.2f s (text %.2f, unet %.2f, vae %.2f)\n", path,
                result.width, result.height, result.seed, sdw_clock_seconds() - bar.start,

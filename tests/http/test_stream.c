@@ -115,6 +115,38 @@ static void live_and_late(void **state)
 }
 
 /* A step is seen when it is done, not when a buffer is full. */
+/* Three images: steps are counted over all, the event holds each, and each has its address. */
+static void several_images(void **state)
+{
+    (void)state;
+    struct worker *worker = worker_open(NULL, 0);
+    char id[SDW_JOB_ID_MAX], path[96];
+    struct reply events, image;
+    client_submit(
+        worker, id,
+        "{\"prompt\":\"a cat\",\"steps\":2,\"seed\":42,\"n\":3,\"width\":64,\"height\":64}");
+    stream(worker, &events, id, "", "");
+    assert_history(events.body.data, 1, 6);
+    const char *at = strstr(events.body.data, "\"images\":[{\"image_base64\":\"iVBORw0KGgo");
+    for (int i = 0; i < 3; i++) {
+        char seed[32];
+        snprintf(seed, sizeof seed, "\",\"seed\":%d}%s", 42 + i, i < 2 ? ",{" : "],");
+        assert_non_null(at);
+        at = strstr(at, seed);
+    }
+    assert_non_null(at);
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "/v1/jobs/%s/image?index=%d", id, i);
+        client_ask(worker, &image, "GET", path, "", NULL);
+        assert_int_equal(image.status, i < 3 ? 200 : 404);
+        if (i < 3)
+            assert_memory_equal(image.body.data, "\x89PNG", 4);
+        reply_free(&image);
+    }
+    reply_free(&events);
+    worker_close(worker);
+}
+
 static void events_are_prompt(void **state)
 {
     (void)state;
@@ -310,10 +342,11 @@ static void stop_under_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(live_and_late), cmocka_unit_test(events_are_prompt),
-        cmocka_unit_test(named_form),    cmocka_unit_test(ends_of_all_kinds),
-        cmocka_unit_test(keep_alive),    cmocka_unit_test(cancel_on_disconnect),
-        cmocka_unit_test(many_readers),  cmocka_unit_test(stop_under_load),
+        cmocka_unit_test(live_and_late),        cmocka_unit_test(several_images),
+        cmocka_unit_test(events_are_prompt),    cmocka_unit_test(named_form),
+        cmocka_unit_test(ends_of_all_kinds),    cmocka_unit_test(keep_alive),
+        cmocka_unit_test(cancel_on_disconnect), cmocka_unit_test(many_readers),
+        cmocka_unit_test(stop_under_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,19 +57,20 @@ static enum sdw_status paint(void *context, const struct sdw_params *params,
     if (progress->resume && progress->resume_length == sizeof done)
         memcpy(&done, progress->resume, sizeof done);
     atomic_fetch_add(&painter->skipped, done);
-    for (int step = done + 1; step <= params->steps && !status; step++) {
+    int total = sdw_params_steps(params);
+    for (int step = done + 1; step <= total && !status; step++) {
         do {
             usleep(1000 * (unsigned)atomic_load(&painter->step_ms) + 20);
             if (atomic_load(progress->cancel) && !atomic_load(&painter->deaf))
                 status = sdw_fail(err, SDW_CANCELLED, "cancelled");
         } while (!status && atomic_load(&painter->hold));
         if (!status)
-            progress->step(progress->context, step, params->steps);
+            progress->step(progress->context, step, total);
         if (!status && params->preview && progress->preview) {
             struct sdw_text png;
             sdw_text_init(&png, SDW_PNG_BYTES_MAX);
             painter_png(&png, 8, 8, (uint64_t)step);
-            progress->preview(progress->context, step, params->steps, &png);
+            progress->preview(progress->context, step, total, &png);
             sdw_text_free(&png);
         }
         if (!status && progress->save)
@@ -82,7 +83,9 @@ static enum sdw_status paint(void *context, const struct sdw_params *params,
         result->width = params->width;
         result->height = params->height;
         result->unet_s = sdw_clock_seconds() - start_s;
-        status = painter_png(&result->png, params->width, params->height, params->seed);
+        for (int i = 0; i < (params->n ? params->n : 1) && !status; i++)
+            status = painter_png(&result->png, params->width, params->height,
+                                 params->seed + (uint64_t)i);
     }
     atomic_fetch_add(&painter->ended, 1);
     return status;

@@ -187,7 +187,7 @@ static void cancel(void **state)
     assert_true(sdw_job_event(job, 0, &event, NULL));
     assert_int_equal(event.kind, SDW_JOB_EVENT_CANCELLED);
     size_t length;
-    assert_null(sdw_job_image(job, &length));
+    assert_null(sdw_job_image(job, 0, &length));
     sdw_job_release(job);
     assert_int_equal(atomic_load(&house->painter.runs), 1);
     close_house(house);
@@ -250,7 +250,7 @@ static void old_jobs_are_retired(void **state)
         sdw_job_release(job);
     }
     size_t length;
-    assert_non_null(sdw_job_image(held, &length)); /* readable while it is held */
+    assert_non_null(sdw_job_image(held, 0, &length)); /* readable while it is held */
     assert_true(length > 0);
     sdw_job_release(held);
     close_house(house);

@@ -195,7 +195,7 @@ static char *all_of(struct house *house, const char *id)
         assert_int_equal(event.length, strlen(event.members));
         sdw_text_printf(&text, NULL, "%d %d %s\n", i + 1, event.kind, event.members);
     }
-    const void *image = sdw_job_image(job, &length);
+    const void *image = sdw_job_image(job, 0, &length);
     sdw_text_append(&text, image, length, NULL);
     sdw_text_printf(&text, NULL, "%zu", length);
     sdw_job_release(job);

@@ -136,6 +136,34 @@ static void the_file_tells(void **state)
     sdw_params_free(&params);
 }
 
+/* Three images of one job are those of three jobs, seed by seed. */
+static void images_of_a_batch(void **state)
+{
+    (void)state;
+    struct sdw_text batch, one;
+    struct sdw_image drawn;
+    size_t at = 0;
+    struct sdw_params params = {.prompt = strdup("a cat"), .n = 3, .seed = UINT64_MAX};
+    demo_draw(&drawn, &batch, &params, NULL);
+    sdw_image_free(&drawn);
+    for (int i = 0; i < 3; i++) {
+        params.n = 1;
+        params.seed = UINT64_MAX + (uint64_t)i;
+        size_t length = sdw_png_length(batch.data + at, batch.length - at);
+        if (params.seed) { /* demo_draw takes 0 for none */
+            demo_draw(&drawn, &one, &params, NULL);
+            sdw_image_free(&drawn);
+            assert_int_equal(length, one.length);
+            assert_memory_equal(batch.data + at, one.data, length);
+            sdw_text_free(&one);
+        }
+        at += length;
+    }
+    assert_int_equal(at, batch.length);
+    sdw_text_free(&batch);
+    sdw_params_free(&params);
+}
+
 struct seen {
     int previews;
     struct sdw_image last;
@@ -190,6 +218,7 @@ int main(void)
                                        cmocka_unit_test(without_paste_back_the_seam_is_the_model_s),
                                        cmocka_unit_test(generators_differ),
                                        cmocka_unit_test(the_file_tells),
+                                       cmocka_unit_test(images_of_a_batch),
                                        cmocka_unit_test(previews_look_like_the_picture)};
     return cmocka_run_group_tests(tests, demo_open, demo_close);
 }

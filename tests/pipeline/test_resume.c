@@ -6,8 +6,9 @@
 #define STEPS 5
 
 struct saves {
-    struct sdw_text state[STEPS + 1];
+    struct sdw_text state[3 * STEPS + 1];
     int count, told, first_told;
+    int total; /* 0: STEPS */
 };
 
 static void keep(void *context, const void *bytes, size_t length)
@@ -21,7 +22,7 @@ static void keep(void *context, const void *bytes, size_t length)
 static void count(void *context, int step, int total)
 {
     struct saves *saves = context;
-    assert_int_equal(total, STEPS);
+    assert_int_equal(total, saves->total ? saves->total : STEPS);
     if (saves->told++ == 0)
         saves->first_told = step;
 }
@@ -69,6 +70,36 @@ static void every_sampler(void **state)
     same_bytes("euler_ancestral", true);
 }
 
+/* In the second of three images: the first comes out of the state. */
+static void in_a_batch(void **state)
+{
+    (void)state;
+    enum { N = 3, ALL = N * STEPS };
+    struct sdw_image drawn;
+    struct sdw_text whole, resumed;
+    struct saves saves = {.total = ALL}, rest = {.total = ALL};
+    struct sdw_params params = {.prompt = strdup("a cat"), .steps = STEPS, .n = N};
+    struct sdw_progress progress = {.step = count, .context = &saves, .save = keep};
+    demo_draw(&drawn, &whole, &params, &progress);
+    sdw_image_free(&drawn);
+    assert_int_equal(saves.told, ALL);
+    struct sdw_progress again = {.step = count,
+                                 .context = &rest,
+                                 .resume = saves.state[STEPS + 1].data,
+                                 .resume_length = saves.state[STEPS + 1].length};
+    demo_draw(&drawn, &resumed, &params, &again);
+    sdw_image_free(&drawn);
+    assert_int_equal(rest.first_told, STEPS + 3);
+    assert_int_equal(rest.told, ALL - STEPS - 2);
+    assert_int_equal(whole.length, resumed.length);
+    assert_memory_equal(whole.data, resumed.data, whole.length);
+    for (int i = 0; i < saves.count; i++)
+        sdw_text_free(&saves.state[i]);
+    sdw_text_free(&whole);
+    sdw_text_free(&resumed);
+    sdw_params_free(&params);
+}
+
 /* Of another request, cut, or garbage: the run begins anew and is right. */
 static void what_does_not_fit_is_left(void **state)
 {
@@ -107,6 +138,7 @@ static void what_does_not_fit_is_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_sampler),
+                                       cmocka_unit_test(in_a_batch),
                                        cmocka_unit_test(what_does_not_fit_is_left)};
     return cmocka_run_group_tests(tests, demo_open, demo_close);
 }
