@@ -88,7 +88,8 @@ static void begin(struct sdw_jobs *jobs, struct sdw_job *job, struct sdw_text *s
         sdw_log_warn("job %s: %s", job->id, err.message);
     if (sdw_store_read_state(jobs->store, job->number, jobs->options.maker, saved, &err))
         sdw_log_warn("job %s begins anew: %s", job->id, err.message);
-    sdw_log_info("job %s: running, %d steps, %dx%d, seed %llu", job->id, job->params.steps,
+    sdw_log_info("job %s: %s, %d steps, %dx%d, seed %llu", job->id,
+                 saved->length ? "goes on from its saved state" : "running", job->params.steps,
                  job->params.width, job->params.height, (unsigned long long)job->params.seed);
 }
 
