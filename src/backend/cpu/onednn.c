@@ -476,6 +476,8 @@ static struct primitive *primitive_get(struct sdw_device *dev, struct sdw_onednn
     return &packed->cache[at];
 }
 
+/* oneDNN's best convolutions know how to add to what is in `out` already, but not how to add
+ * another tensor, so a convolution's residual is copied there first. */
 void sdw_onednn_run(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *in, const struct sdw_cpu_weight *weight,
                     enum sdw_act act, const struct sdw_tensor *residual)
@@ -488,6 +490,10 @@ void sdw_onednn_run(struct sdw_device *dev, const struct sdw_tensor *out,
                       out->dtype,
                       act,
                       NO_RESIDUAL};
+    if (residual && residual->data != out->data && !linear) {
+        sdw_cpu_cast(dev, out, residual);
+        residual = out;
+    }
     if (residual)
         key.residual = residual->data == out->data ? RESIDUAL_IN_PLACE : RESIDUAL_ELSEWHERE;
     struct primitive *p = primitive_get(dev, packed, &weight->base, &key);
