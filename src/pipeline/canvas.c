@@ -112,8 +112,10 @@ static enum sdw_status encode(float *latents, const struct sdw_canvas *canvas, c
         return no_memory(canvas, err);
     float *mean = moments, *logvar = moments + count, *drawn = moments + 2 * count;
     sdw_noise_fill(noise, drawn, canvas->count);
-    enum sdw_status status =
-        sdw_vae_encode(engine->vae, mean, logvar, pixels, 1, canvas->h, canvas->w, err);
+    struct sdw_vae *encoder;
+    enum sdw_status status = sdw_engine_encoder(&encoder, engine, err);
+    if (!status)
+        status = sdw_vae_encode(encoder, mean, logvar, pixels, 1, canvas->h, canvas->w, err);
     if (!status)
         sdw_vae_sample(latents, mean, logvar, drawn, count);
     for (size_t i = 0; i < count && !status; i++)

@@ -77,15 +77,37 @@ static enum sdw_status open_unet(struct sdw_engine *engine, struct sdw_error *er
     return status;
 }
 
-static enum sdw_status open_vae(struct sdw_engine *engine, struct sdw_error *err)
+static enum sdw_status open_vae(struct sdw_vae **vae, struct sdw_engine *engine,
+                                enum sdw_vae_parts parts, struct sdw_error *err)
 {
     struct sdw_weights *weights = NULL;
     enum sdw_status status = sdw_model_weights_open(&weights, engine->config.folder, "vae", err);
     if (!status)
-        status = sdw_vae_open(&engine->vae, engine->dev, weights, &engine->config.vae, SDW_VAE_BOTH,
-                              err);
+        status = sdw_vae_open(vae, engine->dev, weights, &engine->config.vae, parts, err);
     sdw_weights_close(weights);
     return status;
+}
+
+enum sdw_status sdw_engine_encoder(struct sdw_vae **encoder, struct sdw_engine *engine,
+                                   struct sdw_error *err)
+{
+    enum sdw_status status = SDW_OK;
+    if (!engine->encoder)
+        status = open_vae(&engine->encoder, engine, SDW_VAE_ENCODER, err);
+    *encoder = engine->encoder;
+    return status;
+}
+
+bool sdw_engine_encodes(const struct sdw_engine *engine, const struct sdw_params *params)
+{
+    const struct sdw_model_config *config = &engine->config;
+    return params->init_image.bytes || config->unet.in_channels != config->vae.latent_channels;
+}
+
+void sdw_engine_encoder_close(struct sdw_engine *engine)
+{
+    sdw_vae_close(engine->encoder);
+    engine->encoder = NULL;
 }
 
 static bool sampler_known(const char *name)
@@ -191,7 +213,7 @@ static enum sdw_status open_parts(struct sdw_engine *engine,
     if (!status)
         status = open_unet(engine, err);
     if (!status)
-        status = open_vae(engine, err);
+        status = open_vae(&engine->vae, engine, SDW_VAE_DECODER, err);
     if (status)
         return status;
     set_defaults(engine, options);
@@ -230,6 +252,7 @@ void sdw_engine_close(struct sdw_engine *engine)
     }
     sdw_unet_close(engine->unet);
     sdw_vae_close(engine->vae);
+    sdw_vae_close(engine->encoder);
     sdw_device_close(engine->tracer);
     free(engine);
 }
@@ -247,6 +270,7 @@ const struct sdw_model_config *sdw_engine_config(const struct sdw_engine *engine
 size_t sdw_engine_weight_bytes(const struct sdw_engine *engine)
 {
     size_t bytes = sdw_unet_bytes(engine->unet) + sdw_vae_bytes(engine->vae);
+    bytes += engine->encoder ? sdw_vae_bytes(engine->encoder) : 0;
     for (int i = 0; i < SDW_TEXTS_MAX; i++)
         bytes += engine->text[i] ? sdw_clip_text_bytes(engine->text[i]) : 0;
     return bytes;

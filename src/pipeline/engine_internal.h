@@ -26,7 +26,8 @@ struct sdw_engine {
     int32_t pad[SDW_TEXTS_MAX];
     struct sdw_clip_text *text[SDW_TEXTS_MAX];
     struct sdw_unet *unet;
-    struct sdw_vae *vae;
+    struct sdw_vae *vae;                 /* the decoder */
+    struct sdw_vae *encoder;             /* NULL until an image comes in: see sdw_engine_encoder */
     struct sdw_schedule_config schedule; /* of the model's scheduler_config.json */
     struct sdw_preview preview;
     struct sdw_params_defaults defaults;
@@ -46,6 +47,15 @@ struct sdw_generate_options {
     void (*latents)(void *context, int evaluation, const float *latents, int64_t count);
     void *latents_context;
 };
+
+/* The VAE's encoder, read when it is first asked for: images from words alone never need it. The
+ * engine owns it; sdw_engine_encoder_close gives its memory back. */
+enum sdw_status sdw_engine_encoder(struct sdw_vae **encoder, struct sdw_engine *engine,
+                                   struct sdw_error *err);
+void sdw_engine_encoder_close(struct sdw_engine *engine);
+
+/* Whether an image is encoded: a given one, or the one that an inpainting model always sees. */
+bool sdw_engine_encodes(const struct sdw_engine *engine, const struct sdw_params *params);
 
 struct sdw_canvas;
 

@@ -96,6 +96,9 @@ static enum sdw_status prepare(struct run *run, struct sdw_error *err)
                         run->count);
     if (run->progress && run->progress->preview && run->params->preview)
         status = sdw_preview_fit(run->engine, err);
+    struct sdw_vae *encoder;
+    if (!status && sdw_engine_encodes(run->engine, run->params))
+        status = sdw_engine_encoder(&encoder, run->engine, err); /* before memory is counted */
     if (!status)
         status = reserve_scratch(run, err);
     return status ? status : open_sampler(run, err);

@@ -42,9 +42,7 @@ enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine 
     size_t others = report->unet.scratch_bytes, decode = report->vae_decode.scratch_bytes;
     for (int i = 0; i < config->texts; i++)
         others = larger(others, report->text[i].scratch_bytes);
-    bool encodes =
-        params->init_image.bytes || config->unet.in_channels != config->vae.latent_channels;
-    if (encodes)
+    if (sdw_engine_encodes(engine, params))
         others = larger(others, report->vae_encode.scratch_bytes);
     if (decode > scratch_bytes_max)
         status = sdw_model_trace_decode(&plan->strip_rows, &decode, engine->tracer, config,

@@ -87,6 +87,21 @@ static enum sdw_status reserve(struct sdw_engine *engine, int side, struct sdw_e
     return sdw_sync(engine->dev, err);
 }
 
+/* The encoder goes again, unless it was there before: a fit is made once. */
+static enum sdw_status encode_once(struct sdw_engine *engine, float *moments, const float *image,
+                                   struct sdw_error *err)
+{
+    size_t count = (size_t)engine->config.vae.latent_channels * SIDE * SIDE;
+    bool stays = engine->encoder != NULL;
+    struct sdw_vae *encoder;
+    enum sdw_status status = sdw_engine_encoder(&encoder, engine, err);
+    if (!status)
+        status = sdw_vae_encode(encoder, moments, moments + count, image, 1, SIDE, SIDE, err);
+    if (!stays)
+        sdw_engine_encoder_close(engine);
+    return status;
+}
+
 enum sdw_status sdw_preview_fit(struct sdw_engine *engine, struct sdw_error *err)
 {
     const struct sdw_vae_config *vae = &engine->config.vae;
@@ -106,7 +121,7 @@ enum sdw_status sdw_preview_fit(struct sdw_engine *engine, struct sdw_error *err
                 for (int c = 0; c < 3; c++)
                     image[((size_t)y * (size_t)side + (size_t)x) * 3 + (size_t)c] =
                         2 * colour(patch_at(y / vae->factor, x / vae->factor), c) - 1;
-        status = sdw_vae_encode(engine->vae, moments, moments + count, image, 1, SIDE, SIDE, err);
+        status = encode_once(engine, moments, image, err);
     } else if (!status) {
         status = sdw_fail(err, SDW_MEMORY, "no memory for previews");
     }
