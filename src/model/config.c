@@ -1,4 +1,4 @@
-/* config.c: the diffusers folder's config.json files, component by component. Defaults are those of
+/* config.c: a model's config.json files, component by component. Defaults are those of
  * the diffusers classes, because files of old versions leave out what later ones write. What we
  * have no code for is refused by name rather than ignored. */
 #include "model/config.h"
@@ -43,13 +43,14 @@ static enum sdw_act text_act(struct sdw_config_file *file)
     return SDW_ACT_GELU;
 }
 
-static enum sdw_status read_text(struct sdw_clip_text_config *config, const char *folder,
-                                 const char *component, struct sdw_error *err)
+static enum sdw_status read_text(struct sdw_clip_text_config *config,
+                                 const struct sdw_model_source *source, const char *component,
+                                 struct sdw_error *err)
 {
     char name[64];
     snprintf(name, sizeof name, "%s/config.json", component);
     struct sdw_config_file file;
-    sdw_config_file_open(&file, folder, name);
+    sdw_config_file_open(&file, source, name);
     *config = (struct sdw_clip_text_config){
         .vocabulary = sdw_config_int(&file, "vocab_size", 1, SDW_VOCABULARY_MAX, 49408),
         .positions = sdw_config_int(&file, "max_position_embeddings", 1, SDW_TOKENS_MAX, 77),
@@ -173,11 +174,11 @@ static void read_unet_time(struct sdw_unet_config *config, struct sdw_config_fil
                                           16 * SDW_CHANNELS_MAX, REQUIRED);
 }
 
-static enum sdw_status read_unet(struct sdw_unet_config *config, const char *folder,
-                                 struct sdw_error *err)
+static enum sdw_status read_unet(struct sdw_unet_config *config,
+                                 const struct sdw_model_source *source, struct sdw_error *err)
 {
     struct sdw_config_file file;
-    sdw_config_file_open(&file, folder, "unet/config.json");
+    sdw_config_file_open(&file, source, "unet/config.json");
     for (size_t i = 0; i < sizeof unet_only / sizeof unet_only[0]; i++)
         sdw_config_only(&file, unet_only[i].key, unet_only[i].value);
     int size[2]; /* height, width */
@@ -221,11 +222,11 @@ static void check_all(struct sdw_config_file *file, const char *key, const char 
     }
 }
 
-static enum sdw_status read_vae(struct sdw_vae_config *config, const char *folder,
-                                struct sdw_error *err)
+static enum sdw_status read_vae(struct sdw_vae_config *config,
+                                const struct sdw_model_source *source, struct sdw_error *err)
 {
     struct sdw_config_file file;
-    sdw_config_file_open(&file, folder, "vae/config.json");
+    sdw_config_file_open(&file, source, "vae/config.json");
     sdw_config_only(&file, "act_fn", "\"silu\"");
     sdw_config_only(&file, "mid_block_add_attention", "true");
     sdw_config_only(&file, "use_quant_conv", "true");
@@ -260,13 +261,13 @@ static bool index_has(struct sdw_config_file *file, const char *component)
     return json_is_string(json_array_get(json_object_get(file->root, component), 1));
 }
 
-static enum sdw_status read_index(struct sdw_model_config *config, const char *folder,
-                                  struct sdw_error *err)
+static enum sdw_status read_index(struct sdw_model_config *config,
+                                  const struct sdw_model_source *source, struct sdw_error *err)
 {
     static const char *const encoders[] = {"text_encoder", "text_encoder_2"};
     static const char *const tokenizers[] = {"tokenizer", "tokenizer_2"};
     struct sdw_config_file file;
-    sdw_config_file_open(&file, folder, "model_index.json");
+    sdw_config_file_open(&file, source, "model_index.json");
     copy_text(config->pipeline_class, sizeof config->pipeline_class,
               sdw_config_text(&file, "_class_name", ""));
     config->zeros_when_empty = sdw_config_bool(&file, "force_zeros_for_empty_prompt", false);
@@ -284,12 +285,11 @@ static enum sdw_status read_index(struct sdw_model_config *config, const char *f
     return sdw_config_file_close(&file, err);
 }
 
-static enum sdw_status read_scheduler(struct sdw_model_config *config, const char *folder,
-                                      struct sdw_error *err)
+static enum sdw_status read_scheduler(struct sdw_model_config *config,
+                                      const struct sdw_model_source *source, struct sdw_error *err)
 {
     struct sdw_config_file file;
-    sdw_config_file_open(&file, folder, "scheduler/scheduler_config.json");
-    copy_text(config->scheduler_path, sizeof config->scheduler_path, file.path);
+    sdw_config_file_open(&file, source, "scheduler/scheduler_config.json");
     copy_text(config->scheduler_class, sizeof config->scheduler_class,
               sdw_config_text(&file, "_class_name", ""));
     copy_text(config->prediction_type, sizeof config->prediction_type,
@@ -308,18 +308,18 @@ static enum sdw_status check_fit(struct sdw_model_config *config, struct sdw_err
         return sdw_fail(err, SDW_MODEL,
                         "%s: the text encoders take %d and %d tokens, but the unet reads them side "
                         "by side",
-                        config->folder, config->text[0].positions,
+                        config->path, config->text[0].positions,
                         config->text[config->texts - 1].positions);
     if (context != unet->context_width)
         return sdw_fail(err, SDW_MODEL,
                         "%s: the text encoders give %d channels, the unet's cross_attention_dim is "
                         "%d",
-                        config->folder, context, unet->context_width);
+                        config->path, context, unet->context_width);
     if (unet->out_channels != latent ||
         (unet->in_channels != latent && unet->in_channels != 2 * latent + 1))
         return sdw_fail(err, SDW_MODEL,
                         "%s: the unet has %d channels in and %d out, the vae %d latent channels",
-                        config->folder, unet->in_channels, unet->out_channels, latent);
+                        config->path, unet->in_channels, unet->out_channels, latent);
     if (unet->addition_time_width == 0)
         return SDW_OK;
     const struct sdw_clip_text_config *last = &config->text[config->texts - 1];
@@ -329,26 +329,26 @@ static enum sdw_status check_fit(struct sdw_model_config *config, struct sdw_err
         return sdw_fail(err, SDW_MODEL,
                         "%s: projection_class_embeddings_input_dim %d is not the pooled text's %d "
                         "and some time ids of %d",
-                        config->folder, unet->pooled_width, pooled, each);
+                        config->path, unet->pooled_width, pooled, each);
     unet->pooled_width = pooled;
     unet->time_ids = ids_width / each;
     return SDW_OK;
 }
 
-enum sdw_status sdw_model_config_read(struct sdw_model_config *config, const char *folder,
-                                      struct sdw_error *err)
+enum sdw_status sdw_model_config_from(struct sdw_model_config *config,
+                                      const struct sdw_model_source *source, struct sdw_error *err)
 {
     *config = (struct sdw_model_config){0};
-    copy_text(config->folder, sizeof config->folder, folder);
-    enum sdw_status status = read_index(config, folder, err);
+    copy_text(config->path, sizeof config->path, sdw_model_source_path(source));
+    enum sdw_status status = read_index(config, source, err);
     if (!status)
-        status = read_scheduler(config, folder, err);
+        status = read_scheduler(config, source, err);
     for (int i = 0; !status && i < config->texts; i++)
-        status = read_text(&config->text[i], folder, config->text_component[i], err);
+        status = read_text(&config->text[i], source, config->text_component[i], err);
     if (!status)
-        status = read_unet(&config->unet, folder, err);
+        status = read_unet(&config->unet, source, err);
     if (!status)
-        status = read_vae(&config->vae, folder, err);
+        status = read_vae(&config->vae, source, err);
     if (!status)
         status = check_fit(config, err);
     bool xl = config->unet.addition_time_width > 0;
@@ -356,5 +356,17 @@ enum sdw_status sdw_model_config_read(struct sdw_model_config *config, const cha
     config->hidden_norm = !xl;
     config->width = config->unet.sample_width * config->vae.factor;
     config->height = config->unet.sample_height * config->vae.factor;
+    return status;
+}
+
+enum sdw_status sdw_model_config_read(struct sdw_model_config *config, const char *folder,
+                                      struct sdw_error *err)
+{
+    struct sdw_model_source *source;
+    enum sdw_status status =
+        sdw_model_source_open(&source, &(struct sdw_model_source_options){.path = folder}, err);
+    if (!status)
+        status = sdw_model_config_from(config, source, err);
+    sdw_model_source_close(source);
     return status;
 }

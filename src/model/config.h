@@ -1,5 +1,4 @@
-/* config.h: what a diffusers folder says about its model: all geometry, read from its config.json
- * files.
+/* config.h: what a model's config.json files say about it: all geometry.
  *
  * Nothing of a model is constant in the code. The files come from outside: every number is checked
  * against a named range here, once, so that the models may rely on it (widths divide by groups and
@@ -7,22 +6,20 @@
 #ifndef SDW_MODEL_CONFIG_H
 #define SDW_MODEL_CONFIG_H
 
-#include "base/status.h"
+#include "model/source.h"
 #include "tensor/ops.h"
 
 #include <stdbool.h>
 
-#define SDW_CONFIG_BYTES_MAX (1 << 20) /* of one config.json */
-#define SDW_MODEL_PATH_MAX   4096
-#define SDW_CHANNELS_MAX     8192
-#define SDW_VOCABULARY_MAX   1000000
-#define SDW_TOKENS_MAX       4096 /* positions of a text encoder */
-#define SDW_LEVELS_MAX       8    /* resolutions of a UNet or VAE */
-#define SDW_LAYERS_MAX       8    /* resnet blocks at one level */
-#define SDW_DEPTH_MAX        64   /* layers of a text encoder or a transformer */
-#define SDW_TEXTS_MAX        2
-#define SDW_TIME_IDS_MAX     16
-#define SDW_SAMPLE_MAX       2048 /* latents along a side */
+#define SDW_CHANNELS_MAX   8192
+#define SDW_VOCABULARY_MAX 1000000
+#define SDW_TOKENS_MAX     4096 /* positions of a text encoder */
+#define SDW_LEVELS_MAX     8    /* resolutions of a UNet or VAE */
+#define SDW_LAYERS_MAX     8    /* resnet blocks at one level */
+#define SDW_DEPTH_MAX      64   /* layers of a text encoder or a transformer */
+#define SDW_TEXTS_MAX      2
+#define SDW_TIME_IDS_MAX   16
+#define SDW_SAMPLE_MAX     2048 /* latents along a side */
 
 struct sdw_clip_text_config {
     int vocabulary, positions;
@@ -63,11 +60,10 @@ struct sdw_vae_config {
 };
 
 struct sdw_model_config {
-    char folder[SDW_MODEL_PATH_MAX];
-    char pipeline_class[64];  /* "StableDiffusionPipeline", ...; from model_index.json */
-    char scheduler_class[64]; /* "PNDMScheduler", ... */
-    char scheduler_path[SDW_MODEL_PATH_MAX]; /* of scheduler_config.json */
-    char prediction_type[32];                /* "epsilon", "v_prediction", "sample" */
+    char path[SDW_MODEL_PATH_MAX]; /* of the folder or file, for messages */
+    char pipeline_class[64];       /* "StableDiffusionPipeline", ...; from model_index.json */
+    char scheduler_class[64];      /* "PNDMScheduler", ... */
+    char prediction_type[32];      /* "epsilon", "v_prediction", "sample" */
 
     int texts; /* 1, or 2 for XL; hidden states are concatenated by channel, pooled is the last's */
     struct sdw_clip_text_config text[SDW_TEXTS_MAX];
@@ -82,9 +78,12 @@ struct sdw_model_config {
     int width, height; /* default size of an image in pixels */
 };
 
-/* Reads model_index.json and the config.json of every component under `folder`. SDW_NOT_FOUND,
- * SDW_FORMAT or SDW_MODEL with the file, the key and the range. */
-enum sdw_status sdw_model_config_read(struct sdw_model_config *config, const char *folder,
+/* Reads model_index.json and the config.json of every component. SDW_NOT_FOUND, SDW_FORMAT or
+ * SDW_MODEL with the file, the key and the range. */
+enum sdw_status sdw_model_config_from(struct sdw_model_config *config,
+                                      const struct sdw_model_source *source, struct sdw_error *err);
+/* The same for what lies at `path`, when nothing else is wanted of it. */
+enum sdw_status sdw_model_config_read(struct sdw_model_config *config, const char *path,
                                       struct sdw_error *err);
 
 #endif

@@ -1,14 +1,17 @@
-/* config_file.c: fields under ranges, over jansson. Messages name the file, the key, what was found
- * and what was expected. */
+/* config_file.c: fields under ranges, over jansson; a .yaml becomes a flat object first. Messages
+ * name the file, the key, what was found and what was expected. */
 #include "model/config_file.h"
 
 #include "base/text.h"
+#include "base/yaml.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 void sdw_config_fail(struct sdw_config_file *file, enum sdw_status status, const char *format, ...)
 {
@@ -22,17 +25,14 @@ void sdw_config_fail(struct sdw_config_file *file, enum sdw_status status, const
     sdw_fail(&file->error, status, "%s: %s", file->path, sentence);
 }
 
-void sdw_config_file_open(struct sdw_config_file *file, const char *folder, const char *name)
+void sdw_config_file_open(struct sdw_config_file *file, const struct sdw_model_source *source,
+                          const char *name)
 {
     *file = (struct sdw_config_file){0};
-    if (snprintf(file->path, sizeof file->path, "%s/%s", folder, name) >= SDW_MODEL_PATH_MAX) {
-        sdw_fail(&file->error, SDW_TOO_LARGE, "the path of %s is longer than %d bytes", name,
-                 SDW_MODEL_PATH_MAX - 1);
-        return;
-    }
     struct sdw_text text;
     sdw_text_init(&text, SDW_CONFIG_BYTES_MAX);
-    if (sdw_text_read_file(&text, file->path, &file->error) == SDW_OK) {
+    sdw_model_source_name(file->path, source, name);
+    if (sdw_model_source_text(&text, source, name, &file->error) == SDW_OK) {
         json_error_t fault;
         json_t *root = json_loadb(text.data ? text.data : "", text.length, 0, &fault);
         if (json_is_object(root)) {
@@ -45,6 +45,43 @@ void sdw_config_file_open(struct sdw_config_file *file, const char *folder, cons
     }
     sdw_text_free(&text);
 }
+
+/* ---- a .yaml ---- */
+
+/* What a plain text means as YAML, as far as configurations need it. */
+static json_t *value_of(const char *text)
+{
+    char *end;
+    errno = 0;
+    long long whole = strtoll(text, &end, 10);
+    if (*text && !*end && !errno)
+        return json_integer(whole);
+    double real = strtod(text, &end);
+    if (*text && !*end && isfinite(real))
+        return json_real(real);
+    if (strcasecmp(text, "true") == 0 || strcasecmp(text, "false") == 0)
+        return json_boolean(strcasecmp(text, "true") == 0);
+    if (!*text || strcmp(text, "~") == 0 || strcasecmp(text, "null") == 0)
+        return json_null();
+    return json_string(text);
+}
+
+static enum sdw_status take_value(void *context, const struct sdw_yaml_value *value,
+                                  struct sdw_error *err)
+{
+    if (value->text && json_object_set_new(context, value->path, value_of(value->text)))
+        return sdw_fail(err, SDW_FORMAT, "%s is not text in UTF-8", value->path);
+    return SDW_OK;
+}
+
+void sdw_config_yaml_open(struct sdw_config_file *file, const char *path)
+{
+    *file = (struct sdw_config_file){.root = json_object()};
+    snprintf(file->path, sizeof file->path, "%s", path);
+    sdw_yaml_read(path, SDW_CONFIG_BYTES_MAX, take_value, file->root, &file->error);
+}
+
+/* ---- fields ---- */
 
 enum sdw_status sdw_config_file_close(struct sdw_config_file *file, struct sdw_error *err)
 {

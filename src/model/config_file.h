@@ -1,4 +1,4 @@
-/* config_file.h: one config.json, read field by field under ranges.
+/* config_file.h: one config.json or .yaml, read field by field under ranges.
  *
  * The first error is kept and later reads return harmless values, so that a component is read
  * without a check a line; sdw_config_file_close returns it. An absent or null field has its
@@ -18,7 +18,11 @@ struct sdw_config_file {
 
 #define SDW_CONFIG_REQUIRED INT32_MIN /* as a fallback: the field must be there */
 
-void sdw_config_file_open(struct sdw_config_file *file, const char *folder, const char *name);
+void sdw_config_file_open(struct sdw_config_file *file, const struct sdw_model_source *source,
+                          const char *name);
+/* A YAML file: the fields are the paths of its values, "model.params.scale_factor" (base/yaml.h).
+ */
+void sdw_config_yaml_open(struct sdw_config_file *file, const char *path);
 /* Frees it and returns its first error. */
 enum sdw_status sdw_config_file_close(struct sdw_config_file *file, struct sdw_error *err);
 

@@ -21,12 +21,13 @@ enum sdw_status sdw_model_weights_open(struct sdw_weights **weights, const char 
 {
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[PATH_MAX_BYTES];
-        snprintf(path, sizeof path, "%s/%s/%s", folder, component, names[i]);
+        snprintf(path, sizeof path, "%s/%s%s%s", folder, component, *component ? "/" : "",
+                 names[i]);
         if (access(path, F_OK) == 0)
             return sdw_weights_open(weights, path, err);
     }
     return sdw_fail(err, SDW_NOT_FOUND,
-                    "%s/%s has no weights: none of diffusion_pytorch_model.safetensors, "
+                    "%s%s%s has no weights: none of diffusion_pytorch_model.safetensors, "
                     "model.safetensors, their .fp16 variants or an index of shards",
-                    folder, component);
+                    folder, *component ? "/" : "", component);
 }

@@ -1,11 +1,10 @@
-/* engine.c: opens everything a model folder holds, and closes it. */
+/* engine.c: opens everything a model has, and closes it. */
 #include "pipeline/engine.h"
 
 #include "backend/registry.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "model/files.h"
 #include "model/trace.h"
 #include "pipeline/engine_internal.h"
 
@@ -17,16 +16,13 @@
 
 #define HINTS_BYTES_MAX (1u << 16) /* of special_tokens_map.json and sdw.json */
 
-/* A small JSON file of the model's folder, or NULL when there is none that can be read. */
-static json_t *read_hints(const struct sdw_model_config *config, const char *folder,
-                          const char *name)
+/* A small JSON file of the model, or NULL when there is none that can be read. */
+static json_t *read_hints(const struct sdw_model_source *source, const char *name)
 {
-    char path[SDW_MODEL_PATH_MAX + 64];
     struct sdw_text text;
-    snprintf(path, sizeof path, "%s/%s%s%s", config->folder, folder, *folder ? "/" : "", name);
     sdw_text_init(&text, HINTS_BYTES_MAX);
     json_t *root = NULL;
-    if (sdw_text_read_file(&text, path, NULL) == SDW_OK)
+    if (sdw_model_source_text(&text, source, name, NULL) == SDW_OK)
         root = json_loadb(text.data, text.length, 0, NULL);
     sdw_text_free(&text);
     return root;
@@ -36,8 +32,9 @@ static json_t *read_hints(const struct sdw_model_config *config, const char *fol
  * its content. */
 static int32_t pad_token(const struct sdw_engine *engine, int i)
 {
-    json_t *map =
-        read_hints(&engine->config, engine->config.tokenizer[i], "special_tokens_map.json");
+    char name[128];
+    snprintf(name, sizeof name, "%s/special_tokens_map.json", engine->config.tokenizer[i]);
+    json_t *map = read_hints(engine->source, name);
     const json_t *pad = json_object_get(map, "pad_token");
     const char *token =
         json_string_value(json_is_object(pad) ? json_object_get(pad, "content") : pad);
@@ -46,23 +43,37 @@ static int32_t pad_token(const struct sdw_engine *engine, int i)
     return id >= 0 ? id : sdw_tokenizer_end(engine->tokenizer[i]);
 }
 
-static enum sdw_status open_text(struct sdw_engine *engine, int i, struct sdw_error *err)
+static enum sdw_status open_tokenizer(struct sdw_engine *engine, int i, const char *folder,
+                                      struct sdw_error *err)
 {
     const struct sdw_model_config *config = &engine->config;
-    char path[SDW_MODEL_PATH_MAX + 64];
-    struct sdw_weights *weights = NULL;
-    snprintf(path, sizeof path, "%s/%s", config->folder, config->tokenizer[i]);
-    enum sdw_status status = sdw_tokenizer_open(&engine->tokenizer[i], path, err);
+    char own[SDW_MODEL_PATH_MAX];
+    if (!folder && sdw_model_source_is_file(engine->source))
+        return sdw_fail(err, SDW_NOT_FOUND,
+                        "%s is one file, which brings no vocabulary: --tokenizer DIR names a "
+                        "folder with vocab.json and merges.txt",
+                        config->path);
+    sdw_model_source_name(own, engine->source, config->tokenizer[i]);
+    folder = folder ? folder : own;
+    enum sdw_status status = sdw_tokenizer_open(&engine->tokenizer[i], folder, err);
     if (status)
         return status;
     engine->pad[i] = pad_token(engine, i);
     if (sdw_tokenizer_size(engine->tokenizer[i]) > config->text[i].vocabulary)
         return sdw_fail(err, SDW_MODEL, "%s has ids up to %d, the text encoder only %d tokens",
-                        path, sdw_tokenizer_size(engine->tokenizer[i]) - 1,
+                        folder, sdw_tokenizer_size(engine->tokenizer[i]) - 1,
                         config->text[i].vocabulary);
-    status = sdw_model_weights_open(&weights, config->folder, config->text_component[i], err);
+    return SDW_OK;
+}
+
+static enum sdw_status open_text(struct sdw_engine *engine, int i, struct sdw_error *err)
+{
+    struct sdw_weights *weights = NULL;
+    enum sdw_status status =
+        sdw_model_source_weights(&weights, engine->source, engine->config.text_component[i], err);
     if (!status)
-        status = sdw_clip_text_open(&engine->text[i], engine->dev, weights, &config->text[i], err);
+        status = sdw_clip_text_open(&engine->text[i], engine->dev, weights, &engine->config.text[i],
+                                    err);
     sdw_weights_close(weights);
     return status;
 }
@@ -70,7 +81,7 @@ static enum sdw_status open_text(struct sdw_engine *engine, int i, struct sdw_er
 static enum sdw_status open_unet(struct sdw_engine *engine, struct sdw_error *err)
 {
     struct sdw_weights *weights = NULL;
-    enum sdw_status status = sdw_model_weights_open(&weights, engine->config.folder, "unet", err);
+    enum sdw_status status = sdw_model_source_weights(&weights, engine->source, "unet", err);
     if (!status)
         status = sdw_unet_open(&engine->unet, engine->dev, weights, &engine->config.unet, err);
     sdw_weights_close(weights);
@@ -81,7 +92,7 @@ static enum sdw_status open_vae(struct sdw_vae **vae, struct sdw_engine *engine,
                                 enum sdw_vae_parts parts, struct sdw_error *err)
 {
     struct sdw_weights *weights = NULL;
-    enum sdw_status status = sdw_model_weights_open(&weights, engine->config.folder, "vae", err);
+    enum sdw_status status = sdw_model_source_weights(&weights, engine->source, "vae", err);
     if (!status)
         status = sdw_vae_open(vae, engine->dev, weights, &engine->config.vae, parts, err);
     sdw_weights_close(weights);
@@ -138,7 +149,7 @@ static void set_defaults(struct sdw_engine *engine, const struct sdw_engine_opti
     defaults->sampler_known = sampler_known;
     defaults->schedule_known = schedule_known;
 
-    json_t *hints = read_hints(&engine->config, "", "sdw.json");
+    json_t *hints = read_hints(engine->source, "sdw.json");
     const json_t *steps = json_object_get(hints, "steps"),
                  *guidance = json_object_get(hints, "guidance_scale");
     const char *sampler = json_string_value(json_object_get(hints, "sampler"));
@@ -156,11 +167,13 @@ static void set_defaults(struct sdw_engine *engine, const struct sdw_engine_opti
 
 static enum sdw_status read_schedule(struct sdw_engine *engine, struct sdw_error *err)
 {
+    static const char name[] = "scheduler/scheduler_config.json";
     struct sdw_text text;
+    char path[SDW_MODEL_PATH_MAX];
     sdw_text_init(&text, SDW_SCHEDULE_CONFIG_BYTES_MAX);
     sdw_schedule_config_init(&engine->schedule);
-    const char *path = engine->config.scheduler_path;
-    enum sdw_status status = sdw_text_read_file(&text, path, err);
+    sdw_model_source_name(path, engine->source, name);
+    enum sdw_status status = sdw_model_source_text(&text, engine->source, name, err);
     if (!status)
         status = sdw_schedule_config_parse(&engine->schedule, text.data, text.length, path, err);
     sdw_text_free(&text);
@@ -197,27 +210,31 @@ static enum sdw_status check_memory(const struct sdw_engine *engine, const char 
 static enum sdw_status open_parts(struct sdw_engine *engine,
                                   const struct sdw_engine_options *options, struct sdw_error *err)
 {
-    enum sdw_status status = sdw_model_config_read(&engine->config, options->folder, err);
+    enum sdw_status status = sdw_model_source_open(&engine->source, &options->source, err);
+    if (!status)
+        status = sdw_model_config_from(&engine->config, engine->source, err);
+    if (!status)
+        status = read_schedule(engine, err);
     if (status)
         return status;
-    status = read_schedule(engine, err);
     struct sdw_device_options traced = {.dtype = engine->dev->compute};
-    if (!status)
-        status = sdw_device_open(&engine->tracer, "trace", &traced, err);
+    status = sdw_device_open(&engine->tracer, "trace", &traced, err);
     if (!status) {
         engine->tracer->stream = engine->dev->stream;
         status = check_memory(engine, options->model_id, err);
     }
-    for (int i = 0; i < engine->config.texts && !status && !options->embeds_only; i++)
-        status = open_text(engine, i, err);
+    for (int i = 0; i < engine->config.texts && !status && !options->embeds_only; i++) {
+        status = open_tokenizer(engine, i, options->tokenizer, err);
+        if (!status)
+            status = open_text(engine, i, err);
+    }
     if (!status)
         status = open_unet(engine, err);
     if (!status)
         status = open_vae(&engine->vae, engine, SDW_VAE_DECODER, err);
-    if (status)
-        return status;
-    set_defaults(engine, options);
-    return SDW_OK;
+    if (!status)
+        set_defaults(engine, options);
+    return status;
 }
 
 enum sdw_status sdw_engine_open(struct sdw_engine **engine, struct sdw_device *dev,
@@ -253,6 +270,7 @@ void sdw_engine_close(struct sdw_engine *engine)
     sdw_unet_close(engine->unet);
     sdw_vae_close(engine->vae);
     sdw_vae_close(engine->encoder);
+    sdw_model_source_close(engine->source);
     sdw_device_close(engine->tracer);
     free(engine);
 }

@@ -13,7 +13,8 @@
 struct sdw_engine;
 
 struct sdw_engine_options {
-    const char *folder;    /* of the model, in the diffusers layout */
+    struct sdw_model_source_options source; /* folder or file, and what the user overrules */
+    const char *tokenizer; /* folder of vocab.json and merges.txt; NULL: the model's own */
     const char *model_id;  /* as people call it, for messages and metadata */
     int steps;             /* defaults of this model where they are known; 0: 20 */
     double guidance_scale; /* likewise; negative: 7.5 */

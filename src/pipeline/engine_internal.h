@@ -21,6 +21,7 @@ struct sdw_engine {
     struct sdw_device *dev;
     struct sdw_device *tracer; /* computes nothing: tells memory in advance */
     struct sdw_traced traced;
+    struct sdw_model_source *source; /* stays open for what is read later */
     struct sdw_model_config config;
     struct sdw_tokenizer *tokenizer[SDW_TEXTS_MAX];
     int32_t pad[SDW_TEXTS_MAX];

@@ -23,7 +23,11 @@ static const struct component {
     {"text_encoder", "cond_stage_model.model.", OPEN_CLIP},          /* 2.x */
     {"text_encoder", "conditioner.embedders.0.transformer.", CLIP},  /* XL */
     {"text_encoder_2", "conditioner.embedders.1.model.", OPEN_CLIP}, /* XL */
+    {"text_encoder_2", "conditioner.embedders.0.model.", OPEN_CLIP}, /* XL's refiner */
 };
+
+/* A file of a VAE alone has no prefix; one in diffusers' names passes through as it is. */
+static const struct component bare_vae = {"vae", "", VAE};
 
 /* `from` at the head of a name becomes `to`; the first row that fits is taken. */
 struct row {
@@ -33,6 +37,7 @@ struct row {
 static const struct row unet_heads[] = {
     {"time_embed.0.", "time_embedding.linear_1."},
     {"time_embed.2.", "time_embedding.linear_2."},
+    {"time_embed.cond_proj.", "time_embedding.cond_proj."}, /* LCM */
     {"label_emb.0.0.", "add_embedding.linear_1."},
     {"label_emb.0.2.", "add_embedding.linear_2."},
     {"input_blocks.0.0.", "conv_in."},
@@ -123,7 +128,7 @@ static bool has(const struct naming *naming, const char *format, int i)
     struct sdw_array array;
     int n = snprintf(name, sizeof name, "%s", naming->component->prefix);
     snprintf(name + n, sizeof name - (size_t)n, format, i);
-    return sdw_weights_find(naming->file, name, &array);
+    return sdw_weights_shape(naming->file, name, &array);
 }
 
 /* ---- the UNet ---- */
@@ -310,7 +315,7 @@ static enum sdw_status fill(struct sdw_weights *part, struct naming *naming, str
 bool sdw_checkpoint_is(const struct sdw_weights *file)
 {
     struct sdw_array array;
-    return sdw_weights_find(file, "model.diffusion_model.input_blocks.0.0.weight", &array);
+    return sdw_weights_shape(file, "model.diffusion_model.input_blocks.0.0.weight", &array);
 }
 
 enum sdw_status sdw_checkpoint_part(struct sdw_weights **part, const struct sdw_weights *file,
@@ -330,11 +335,16 @@ enum sdw_status sdw_checkpoint_part(struct sdw_weights **part, const struct sdw_
         return sdw_fail(err, SDW_MEMORY, "no memory for the names of %s", file->path);
     }
     enum sdw_status status = SDW_OK;
+    struct naming naming = {.file = file};
     for (int i = 0; i < COUNT(components) && !status; i++) {
-        struct naming naming = {.file = file, .component = &components[i]};
+        naming = (struct naming){.file = file, .component = &components[i]};
         if (strcmp(components[i].name, component) == 0)
             status = fill(made, &naming, err);
     }
+    naming = (struct naming){.file = file, .component = &bare_vae};
+    if (!status && made->count == 0 && strcmp(component, bare_vae.name) == 0 &&
+        has(&naming, "encoder.conv_in.weight", 0))
+        status = fill(made, &naming, err);
     if (!status)
         status = sdw_weights_sort(made, err);
     if (!status && made->count == 0)

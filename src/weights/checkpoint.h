@@ -14,7 +14,8 @@
 /* Does the file hold a UNet under original names? */
 bool sdw_checkpoint_is(const struct sdw_weights *file);
 
-/* The tensors of `component` ("unet", "vae", "text_encoder", "text_encoder_2"), renamed. They are
+/* The tensors of `component` ("unet", "vae", "text_encoder", "text_encoder_2"), renamed. A file of
+ * a VAE alone, under original or diffusers names, has a "vae", too. They are
  * views: `file` must outlive *part. SDW_NOT_FOUND when the file has none of them. */
 enum sdw_status sdw_checkpoint_part(struct sdw_weights **part, const struct sdw_weights *file,
                                     const char *component, struct sdw_error *err);

@@ -210,6 +210,12 @@ static size_t array_bytes(const struct sdw_array *array)
     return (size_t)sdw_array_count(array) * sdw_dtype_bytes(array->dtype);
 }
 
+static void turn(struct sdw_array *array, const struct sdw_array *from)
+{
+    array->dim[0] = from->dim[1];
+    array->dim[1] = from->dim[0];
+}
+
 static void copy_transposed(char *to, const struct sdw_array *from)
 {
     size_t rows = (size_t)from->dim[0], columns = (size_t)from->dim[1],
@@ -236,21 +242,36 @@ static bool prepare(struct sdw_weights_entry *entry, struct sdw_array *array)
         else
             memcpy(entry->copy, array->data, bytes);
     }
-    if (entry->transposed) {
-        array->dim[0] = entry->array.dim[1];
-        array->dim[1] = entry->array.dim[0];
-    }
+    if (entry->transposed)
+        turn(array, &entry->array);
     array->data = entry->copy;
     return entry->copy != NULL;
 }
 
-bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struct sdw_array *array)
+static struct sdw_weights_entry *find_entry(const struct sdw_weights *weights, const char *name)
 {
     struct sdw_weights_entry key = {.name = (char *)name};
-    struct sdw_weights_entry *found =
-        weights->count ? bsearch(&key, weights->entry, (size_t)weights->count, sizeof key, by_name)
-                       : NULL;
+    return weights->count
+               ? bsearch(&key, weights->entry, (size_t)weights->count, sizeof key, by_name)
+               : NULL;
+}
+
+bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struct sdw_array *array)
+{
+    struct sdw_weights_entry *found = find_entry(weights, name);
     return found && prepare(found, array);
+}
+
+bool sdw_weights_shape(const struct sdw_weights *weights, const char *name, struct sdw_array *array)
+{
+    const struct sdw_weights_entry *found = find_entry(weights, name);
+    if (!found)
+        return false;
+    *array = found->array;
+    array->data = NULL;
+    if (found->transposed)
+        turn(array, &found->array);
+    return true;
 }
 
 int sdw_weights_count(const struct sdw_weights *weights)

@@ -31,6 +31,10 @@ const char *sdw_weights_path(const struct sdw_weights *weights); /* as opened, f
  * not, they are copied (false too when there is no memory for that). */
 bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struct sdw_array *array);
 
+/* Its type and shape alone: array->data is NULL, and nothing is read or copied. */
+bool sdw_weights_shape(const struct sdw_weights *weights, const char *name,
+                       struct sdw_array *array);
+
 int sdw_weights_count(const struct sdw_weights *weights);
 const char *sdw_weights_name(const struct sdw_weights *weights, int i); /* in order of the name */
 

@@ -47,9 +47,13 @@
 /* clang-format off */
 const struct sdw_option_row sdw_option_rows[] = {
     TEXT("model", "SD_WORKER_MODEL", model, NULL, RUNS, "M",
-         "model: a known name (sd-v1-5), owner/name, or a folder; default: the demo model"),
+         "model: a known name (sd-v1-5), owner/name, a folder, or a checkpoint file; default: the demo model"),
     SPELLING("sd-version", "SD_VERSION", "model", SDW_OPTION_TEXT, NULL, RUNS),
     TEXT("model-path", "MODEL_PATH", model_path, NULL, RUNS, "PATH", "where the weights of --model lie on this machine"),
+    TEXT("vae", NULL, vae, NULL, RUNS, "PATH", "another VAE than the model's: a file or a folder"),
+    TEXT("tokenizer", NULL, tokenizer, NULL, RUNS, "DIR", "folder of vocab.json and merges.txt, for a checkpoint file"),
+    CHOICE("prediction-type", NULL, prediction_type, "epsilon|v_prediction|sample", NULL, RUNS,
+           "what the model predicts, where it says so wrongly or not at all"),
     INTEGER("port", "PORT", port, 0, 65535, "8600", SERVE, "P", "port to listen on; 0 picks a free one"),
     TEXT("bind-addr", NULL, bind_addr, "0.0.0.0", SERVE, "A", "IPv4 or IPv6 address to listen on"),
     TEXT("queen-url", "QUEEN_URL", queen_url, NULL, SERVE, "U", "heartbeats go to U/v1/worker-heartbeat"),

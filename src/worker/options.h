@@ -25,7 +25,7 @@ enum sdw_command {
 };
 
 struct sdw_options {
-    char *model, *model_path;
+    char *model, *model_path, *vae, *tokenizer, *prediction_type;
     char *bind_addr, *worker_id, *queen_url, *callback_url, *api_key, *config, *log_file;
     char *dtype, *fallback, *isa;
     char *state_dir;

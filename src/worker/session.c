@@ -7,9 +7,11 @@
 #include "base/pool.h"
 #include "hub/cache.h"
 #include "worker/download.h"
+#include "worker/vocabulary.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The model in the repository: beside the caller, or where this program was built. */
@@ -49,6 +51,20 @@ enum sdw_status sdw_session_open_device(struct sdw_session *session,
     return status;
 }
 
+static bool is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+/* What people call a checkpoint: its name without folder and ending. */
+static void file_stem(char *stem, size_t size, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path,
+               *dot = strrchr(name, '.');
+    snprintf(stem, size, "%.*s", dot > name ? (int)(dot - name) : (int)strlen(name), name);
+}
+
 void sdw_session_model_id(char *id, size_t size, const struct sdw_options *options)
 {
     const char *model = options->model        ? options->model
@@ -57,6 +73,8 @@ void sdw_session_model_id(char *id, size_t size, const struct sdw_options *optio
     const struct sdw_catalogue_row *row = sdw_catalogue_find(model);
     if (row)
         snprintf(id, size, "%.*s", (int)strcspn(row->aliases, " "), row->aliases);
+    else if (is_file(model))
+        file_stem(id, size, model);
     else
         snprintf(id, size, "%s", model);
 }
@@ -78,19 +96,29 @@ static enum sdw_status find_model(char *folder, const char *model,
 enum sdw_status sdw_session_load(struct sdw_session *session, const struct sdw_options *options,
                                  const struct sdw_hub_progress *progress, struct sdw_error *err)
 {
-    char folder[SDW_MODEL_PATH_MAX];
+    char path[SDW_MODEL_PATH_MAX];
     double start = sdw_clock_seconds();
     const char *model = options->model_path ? options->model_path : options->model;
-    enum sdw_status status = find_model(folder, model ? model : demo_model(), progress, err);
+    enum sdw_status status = find_model(path, model ? model : demo_model(), progress, err);
     if (status)
         return status;
     sdw_session_model_id(session->model_id, sizeof session->model_id, options);
     const struct sdw_catalogue_row *row =
         options->model ? sdw_catalogue_find(options->model) : NULL;
-    struct sdw_engine_options wanted = {.folder = folder,
-                                        .model_id = session->model_id,
-                                        .steps = row ? row->steps : 0,
-                                        .guidance_scale = row ? row->guidance_scale : -1};
+    struct sdw_engine_options wanted = {
+        .source = {.path = path, .vae = options->vae, .prediction_type = options->prediction_type},
+        .model_id = session->model_id,
+        .steps = row ? row->steps : 0,
+        .guidance_scale = row ? row->guidance_scale : -1};
+    char tokenizer[SDW_MODEL_PATH_MAX];
+    if (options->tokenizer)
+        status = sdw_vocabulary_in(tokenizer, options->tokenizer, err);
+    else if (is_file(path))
+        status = sdw_vocabulary_find(tokenizer, path, err);
+    if (status)
+        return status;
+    if (options->tokenizer || is_file(path))
+        wanted.tokenizer = tokenizer;
     status = sdw_engine_open(&session->engine, session->dev, &wanted, err);
     session->load_s = sdw_clock_seconds() - start;
     return status;

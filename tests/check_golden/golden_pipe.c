@@ -50,8 +50,10 @@ static bool open_model(struct pipes *p, const char *model, const char *name)
         return false;
     }
     p->encodes = access(vocabulary, F_OK) == 0;
-    struct sdw_engine_options options = {
-        .folder = folder, .model_id = model, .guidance_scale = -1, .embeds_only = !p->encodes};
+    struct sdw_engine_options options = {.source = {.path = folder},
+                                         .model_id = model,
+                                         .guidance_scale = -1,
+                                         .embeds_only = !p->encodes};
     if (sdw_engine_open(&p->engine, p->g->dev, &options, &err)) {
         golden_fail(p->g, name, "%s", err.message);
         return false;

@@ -113,7 +113,7 @@ static void check_file(struct golden *g, const char *stem, const struct sdw_weig
     struct sdw_error err = {0};
     if (!s.config)
         golden_fail(g, stem, "%s has no %s", model_name, dot + 1);
-    else if (sdw_model_weights_open(&weights, model.folder, dot + 1, &err) != SDW_OK ||
+    else if (sdw_model_weights_open(&weights, model.path, dot + 1, &err) != SDW_OK ||
              sdw_clip_text_open(&s.text, g->dev, weights, s.config, &err) != SDW_OK)
         golden_fail(g, stem, "%s", err.message);
     else if (read_ids(&s))

@@ -108,7 +108,7 @@ static void check_file(struct golden *g, const char *stem, const struct sdw_weig
     struct sdw_weights *weights = NULL;
     struct sdw_unet *unet = NULL;
     struct sdw_error err = {0};
-    if (sdw_model_weights_open(&weights, model.folder, "unet", &err) != SDW_OK ||
+    if (sdw_model_weights_open(&weights, model.path, "unet", &err) != SDW_OK ||
         sdw_unet_open(&unet, g->dev, weights, &model.unet, &err) != SDW_OK)
         golden_fail(g, stem, "%s", err.message);
     else if (model.unet.time_cond_width > 0)

@@ -119,7 +119,7 @@ static void check_file(struct golden *g, const char *stem, const struct sdw_weig
     struct sdw_weights *weights = NULL;
     struct section s = {.g = g, .file = file, .config = &model.vae};
     struct sdw_error err = {0};
-    if (sdw_model_weights_open(&weights, model.folder, "vae", &err) != SDW_OK ||
+    if (sdw_model_weights_open(&weights, model.path, "vae", &err) != SDW_OK ||
         sdw_vae_open(&s.vae, g->dev, weights, &model.vae, SDW_VAE_BOTH, &err) != SDW_OK)
         golden_fail(g, stem, "%s", err.message);
     else

@@ -70,7 +70,7 @@ static enum sdw_status open_component(const char *component, struct sdw_device *
 bool make_file_list(struct make_file *file, struct sdw_device *dev,
                     const struct sdw_model_config *config)
 {
-    struct listening listening = {file, !linear_projections(config->folder), true};
+    struct listening listening = {file, !linear_projections(config->path), true};
     struct sdw_loader_listener listener = {heard, &listening};
     struct sdw_error err = {0};
     sdw_loader_listen(&listener);

@@ -28,7 +28,7 @@ static inline int demo_open(void **state)
     struct sdw_error err;
     struct sdw_device_options device = {.dtype = SDW_F32};
     struct sdw_engine_options options = {
-        .folder = "models/demo", .model_id = "demo", .guidance_scale = -1};
+        .source = {.path = "models/demo"}, .model_id = "demo", .guidance_scale = -1};
     if (sdw_device_open(&demo_device, "cpu", &device, &err) ||
         sdw_engine_open(&demo_engine, demo_device, &options, &err))
         fail_msg("%s", err.message);
