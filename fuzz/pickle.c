@@ -1,20 +1,6 @@
 /* pickle.c: any bytes as a file of torch.save; bytes that are no archive stand for its pickle
  * alone, so that the machine is reached without guessing a zip directory. */
-#include "fuzz.h"
-
-#include "weights/file.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-/* Every byte of the array, so that AddressSanitizer sees what is outside the file. */
-static void read_array(const struct sdw_array *array)
-{
-    size_t bytes = (size_t)sdw_array_count(array) * sdw_dtype_bytes(array->dtype);
-    static volatile unsigned sink;
-    for (size_t i = 0; i < bytes; i++)
-        sink = sink + ((const unsigned char *)array->data)[i];
-}
+#include "weights.h"
 
 static uint8_t *put(uint8_t *at, uint32_t value, int bytes)
 {
@@ -65,20 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool archive = size >= 4 && memcmp(data, "PK\3\4", 4) == 0;
     size_t bytes = size;
     uint8_t *wrapped = archive ? NULL : wrap(data, size, &bytes);
-    struct sdw_weights *weights = calloc(1, sizeof *weights);
-    struct sdw_mapping mapping = {wrapped ? wrapped : data, bytes};
-    struct sdw_error err = {0};
-    FUZZ_CHECK(weights && (weights->path = strdup("fuzz")));
-    if (sdw_pickle_parse(weights, "fuzz", &mapping, &err) != SDW_OK)
-        FUZZ_CHECK(err.status != SDW_OK && strlen(err.message) > 8);
-    else if (sdw_weights_sort(weights, &err) == SDW_OK)
-        for (int i = 0; i < sdw_weights_count(weights); i++) {
-            struct sdw_array array;
-            FUZZ_CHECK(sdw_weights_find(weights, sdw_weights_name(weights, i), &array));
-            read_array(&array);
-            sdw_weights_forget(weights, &array);
-        }
-    sdw_weights_close(weights);
+    fuzz_parse(sdw_pickle_parse, wrapped ? wrapped : data, bytes);
     free(wrapped);
     return 0;
 }
