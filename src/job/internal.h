@@ -30,6 +30,7 @@ struct sdw_job {
     enum sdw_job_state state;
     atomic_bool cancel; /* read by the generation without the lock */
     bool cancel_asked;  /* by a client: else `cancel` comes from a stop */
+    bool late;          /* or from its deadline */
     int step, total;    /* told to readers */
     int previewed;      /* the last step whose preview was told */
     int64_t created_ms, started_ms, ended_ms;
@@ -104,6 +105,7 @@ void sdw_job_unreference(struct sdw_job *job);
 
 /* keeper.c: the thread that looks after what time does to jobs. */
 void *sdw_jobs_keep(void *context);
+void sdw_job_miss(struct sdw_job *job);      /* fails it for its deadline; locked */
 void sdw_jobs_retire(struct sdw_jobs *jobs); /* lets go of ended jobs over the limits; locked */
 
 /* work.c: the worker thread. */

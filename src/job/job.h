@@ -10,7 +10,8 @@
  * States: queued, then running, then one of completed, failed, cancelled; a queued job may be
  * cancelled at once. Every change passes through the event log (events.c), which stores it and then
  * wakes the readers. A job that was running when the process ended is queued again, before all
- * others, with the events that it has.
+ * others, with the events that it has. Jobs of a higher priority run first, those of the same in
+ * their order; one that has not ended timeout_ms after its submit fails, wherever it is.
  *
  * Life: open, start (once the model is loaded; jobs wait until then), stop, close. */
 #ifndef SDW_JOB_JOB_H

@@ -444,7 +444,10 @@ enum sdw_status sdw_jobs_cancel(struct sdw_jobs *jobs, const char *id, struct sd
 bool sdw_job_runs_before(const struct sdw_job *job, const struct sdw_job *other)
 {
     bool begun = job->started_ms != 0, other_begun = other->started_ms != 0;
-    return begun != other_begun ? begun : job->number < other->number;
+    int difference = job->params.priority - other->params.priority;
+    if (begun != other_begun)
+        return begun;
+    return difference ? difference > 0 : job->number < other->number;
 }
 
 static int position(const struct sdw_job *job)

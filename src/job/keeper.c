@@ -1,10 +1,11 @@
-/* keeper.c: the thread that looks after what time does to jobs: ended ones grow old, and a disk
- * that took nothing may have room again. */
+/* keeper.c: the thread that looks after what time does to jobs: deadlines pass, ended ones grow
+ * old, and a disk that took nothing may have room again. */
 #include "job/internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #define ROUND_MS 60000 /* at most this long between two looks */
@@ -65,6 +66,43 @@ static bool settle_all(struct sdw_jobs *jobs)
     return true;
 }
 
+void sdw_job_miss(struct sdw_job *job)
+{
+    char sentence[SDW_ERROR_MAX];
+    if (job->state == SDW_JOB_RUNNING)
+        snprintf(sentence, sizeof sentence,
+                 "the job's timeout_ms of %d was over when it had done %d of %d steps",
+                 job->params.timeout_ms, job->step, job->total);
+    else
+        snprintf(sentence, sizeof sentence,
+                 "the job's timeout_ms of %d was over before its turn came",
+                 job->params.timeout_ms);
+    sdw_job_end(job, SDW_JOB_FAILED, sentence);
+}
+
+/* Ends jobs whose deadline is over: queued ones here, the running one at its next step. Returns the
+ * milliseconds until the next deadline, at most ROUND_MS. */
+static int64_t pass_deadlines(struct sdw_jobs *jobs)
+{
+    int64_t now_ms = sdw_clock_unix_ms(), next_ms = ROUND_MS;
+    for (struct sdw_job *job = jobs->oldest, *next; job; job = next) {
+        next = job->newer;
+        if (sdw_job_has_ended(job) || job->params.timeout_ms == 0 || job->late)
+            continue;
+        int64_t left_ms = job->created_ms + job->params.timeout_ms - now_ms;
+        if (left_ms > 0) {
+            next_ms = left_ms < next_ms ? left_ms : next_ms;
+        } else if (job->state == SDW_JOB_RUNNING) {
+            job->late = true;
+            atomic_store(&job->cancel, true);
+        } else {
+            sdw_job_miss(job);
+            next = jobs->oldest; /* the list has changed: from the start again */
+        }
+    }
+    return next_ms;
+}
+
 static void wait_until(struct sdw_jobs *jobs, int64_t wait_ms)
 {
     struct timespec until;
@@ -87,7 +125,8 @@ void *sdw_jobs_keep(void *context)
         if (waited_for && stored)
             pthread_cond_broadcast(&jobs->changed); /* the queue goes on */
         sdw_jobs_retire(jobs);
-        wait_until(jobs, stored ? ROUND_MS : RETRY_MS);
+        int64_t wait_ms = jobs->stopping ? ROUND_MS : pass_deadlines(jobs);
+        wait_until(jobs, stored || wait_ms < RETRY_MS ? wait_ms : RETRY_MS);
     }
     pthread_mutex_unlock(&jobs->lock);
     return NULL;

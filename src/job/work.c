@@ -62,6 +62,8 @@ static void finish(struct sdw_job *job, enum sdw_status status, const struct sdw
     /* A cancellation that was acknowledged counts, even when the last step was done already. */
     if (job->cancel_asked)
         sdw_job_end(job, SDW_JOB_CANCELLED, NULL);
+    else if (status && job->late)
+        sdw_job_miss(job);
     else if (status)
         sdw_job_end(job, SDW_JOB_FAILED, err->message);
     else
@@ -116,7 +118,8 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
     pthread_mutex_lock(&jobs->lock);
 
     jobs->running = NULL;
-    bool interrupted = jobs->stopping && status == SDW_CANCELLED && !job->cancel_asked;
+    bool interrupted =
+        jobs->stopping && status == SDW_CANCELLED && !job->cancel_asked && !job->late;
     if (sdw_job_has_ended(job) || interrupted || status)
         sdw_text_free(&result.png);
     if (interrupted)

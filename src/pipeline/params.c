@@ -38,6 +38,8 @@ const struct sdw_param_row sdw_param_rows[] = {
     {"rng", SDW_PARAM_TEXT, AT(rng), 0, 1, 16, false, "torch-cpu", .help = "where noise comes from: torch-cpu draws as diffusers on a CPU, philox as web UIs on a GPU", .choices = {"torch-cpu", "philox"}},
     {"preview", SDW_PARAM_FLAG, AT(preview), 0, 0, 1, false, "false", .help = "send previews of the latents besides"},
     {"cancel_on_disconnect", SDW_PARAM_FLAG, AT(cancel_on_disconnect), 0, 0, 1, false, "false", .help = "end the job when its last reader leaves"},
+    {"timeout_ms", SDW_PARAM_INTEGER, AT(timeout_ms), 0, 1, SDW_PARAMS_TIMEOUT_MS_MAX, false, "none", .help = "the job fails when it has not ended so long after it was submitted"},
+    {"priority", SDW_PARAM_INTEGER, AT(priority), 0, -100, 100, false, "0", .help = "jobs of a higher one run first, those of the same in their order"},
 };
 /* clang-format on */
 const int sdw_param_count = sizeof sdw_param_rows / sizeof sdw_param_rows[0];

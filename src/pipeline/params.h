@@ -19,6 +19,7 @@
 #define SDW_PARAMS_SIDE_MAX        2048        /* pixels */
 #define SDW_PARAMS_TEXT_MAX        8192        /* bytes of a prompt */
 #define SDW_PARAMS_UNKNOWN_MAX     8           /* keys without a meaning that are told */
+#define SDW_PARAMS_TIMEOUT_MS_MAX  604800000   /* a week */
 #define SDW_PARAMS_FAULTS_MAX      32          /* faults of one request that are told */
 #define SDW_PARAMS_IMAGE_BYTES_MAX (24u << 20) /* of an input image's file */
 
@@ -56,6 +57,8 @@ struct sdw_params {
     double eta;              /* of ddim */
     bool preview;
     bool cancel_on_disconnect;
+    int timeout_ms; /* from the submit to the end; 0: none */
+    int priority;   /* -100..100; higher runs first */
 };
 
 void sdw_params_free(struct sdw_params *params);

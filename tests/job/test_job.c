@@ -41,14 +41,25 @@ static void close_house(struct house *house)
     free(house);
 }
 
-static enum sdw_status submit(struct house *house, char *id, int steps, struct sdw_error *err)
+static enum sdw_status submit_with(struct house *house, char *id, int steps, int timeout_ms,
+                                   int priority, struct sdw_error *err)
 {
-    struct sdw_params params = {
-        .prompt = strdup("a cat"), .steps = steps, .width = 64, .height = 64, .seed = 7};
+    struct sdw_params params = {.prompt = strdup("a cat"),
+                                .steps = steps,
+                                .width = 64,
+                                .height = 64,
+                                .seed = 7,
+                                .timeout_ms = timeout_ms,
+                                .priority = priority};
     enum sdw_status status = sdw_jobs_submit(house->jobs, id, &params, NULL, NULL, err);
     assert_true(status ? params.prompt != NULL : params.prompt == NULL);
     sdw_params_free(&params);
     return status;
+}
+
+static enum sdw_status submit(struct house *house, char *id, int steps, struct sdw_error *err)
+{
+    return submit_with(house, id, steps, 0, 0, err);
 }
 
 static void status_of(struct house *house, const char *id, struct sdw_job_status *status)
@@ -317,6 +328,57 @@ static void time_left_is_known(void **state)
     close_house(house);
 }
 
+static void priority_decides(void **state)
+{
+    (void)state;
+    static const int priorities[] = {0, -1, 100, 0, 100}, place[] = {3, 5, 1, 4, 2};
+    struct house *house = open_house((struct sdw_jobs_options){0});
+    char id[5][SDW_JOB_ID_MAX];
+    struct sdw_job_status status;
+    int64_t started_ms[6] = {0};
+    for (int i = 0; i < 5; i++)
+        submit_with(house, id[i], 1, 0, priorities[i], NULL);
+    for (int i = 0; i < 5; i++) {
+        status_of(house, id[i], &status);
+        assert_int_equal(status.position, place[i]);
+    }
+    atomic_store(&house->painter.step_ms, 3); /* so that no two begin in one millisecond */
+    start(house);
+    for (int i = 0; i < 5; i++) {
+        wait_for(house, id[i], SDW_JOB_COMPLETED);
+        status_of(house, id[i], &status);
+        started_ms[place[i]] = status.started_ms;
+    }
+    for (int i = 2; i <= 5; i++)
+        assert_true(started_ms[i] > started_ms[i - 1]);
+    close_house(house);
+}
+
+static void deadlines_hold(void **state)
+{
+    (void)state;
+    struct house *house = open_house((struct sdw_jobs_options){0});
+    char running[SDW_JOB_ID_MAX], queued[SDW_JOB_ID_MAX], patient[SDW_JOB_ID_MAX];
+    struct sdw_job_status status;
+    atomic_store(&house->painter.hold, 1);
+    submit_with(house, running, 5, 500, 0, NULL);
+    start(house);
+    wait_for(house, running, SDW_JOB_RUNNING);
+    submit_with(house, queued, 5, 30, 0, NULL);
+    submit_with(house, patient, 1, 60000, 0, NULL);
+    assert_int_equal(wait_for(house, queued, SDW_JOB_FAILED), SDW_JOB_FAILED);
+    status_of(house, queued, &status);
+    assert_string_equal(status.error, "the job's timeout_ms of 30 was over before its turn came");
+    assert_true(status.ended_ms >= status.created_ms + 30);
+    assert_int_equal(wait_for(house, running, SDW_JOB_FAILED), SDW_JOB_FAILED);
+    status_of(house, running, &status);
+    assert_string_equal(status.error,
+                        "the job's timeout_ms of 500 was over when it had done 0 of 5 steps");
+    atomic_store(&house->painter.hold, 0);
+    assert_int_equal(wait_for(house, patient, SDW_JOB_COMPLETED), SDW_JOB_COMPLETED);
+    close_house(house);
+}
+
 struct sleeper {
     pthread_mutex_t lock;
     pthread_cond_t woken;
@@ -404,6 +466,8 @@ int main(void)
         cmocka_unit_test(old_jobs_are_retired),
         cmocka_unit_test(stop_ends_everything),
         cmocka_unit_test(time_left_is_known),
+        cmocka_unit_test(priority_decides),
+        cmocka_unit_test(deadlines_hold),
         cmocka_unit_test(watchers_are_woken),
         cmocka_unit_test(list_is_paged),
     };

@@ -383,6 +383,24 @@ static void cancel_is_remembered(void **state)
     close_house(house);
 }
 
+/* A deadline is counted from the submit, in whatever process. */
+static void deadlines_go_on(void **state)
+{
+    (void)state;
+    char id[SDW_JOB_ID_MAX];
+    struct sdw_job_status status;
+    struct house *house = new_house((struct sdw_jobs_options){0});
+    struct sdw_params params = {
+        .prompt = strdup("a cat"), .steps = 2, .width = 64, .height = 64, .timeout_ms = 100};
+    assert_int_equal(sdw_jobs_submit(house->jobs, id, &params, NULL, NULL, NULL), SDW_OK);
+    struct house *copy = crashed_copy(house, (struct sdw_jobs_options){0});
+    wait_for(copy, id, SDW_JOB_FAILED, 0);
+    status_of(copy, id, &status);
+    assert_true(status.ended_ms >= status.created_ms + 100);
+    close_house(copy);
+    close_house(house);
+}
+
 /* A stop is no end of a job: readers are told, and the next start goes on. */
 static void stop_keeps_the_queue(void **state)
 {
@@ -458,9 +476,9 @@ static void old_jobs_are_retired(void **state)
     sdw_job_release(list[1]);
     close_house(copy);
 
-    copy = crashed_copy(house, (struct sdw_jobs_options){.kept_bytes_max = counts.kept_bytes / 2});
-    assert_int_equal(sdw_jobs_list(copy->jobs, list, 0, 10, &total), 3);
-    for (int i = 0; i < 3; i++)
+    copy = crashed_copy(house, (struct sdw_jobs_options){.kept_bytes_max = counts.kept_bytes - 1});
+    assert_int_equal(sdw_jobs_list(copy->jobs, list, 0, 10, &total), 5);
+    for (int i = 0; i < 5; i++)
         sdw_job_release(list[i]);
     close_house(copy);
 
@@ -553,6 +571,7 @@ int main(void)
         cmocka_unit_test(queue_is_there_again),
         cmocka_unit_test(interrupted_goes_on),
         cmocka_unit_test(cancel_is_remembered),
+        cmocka_unit_test(deadlines_go_on),
         cmocka_unit_test(previews_are_kept),
         cmocka_unit_test(stop_keeps_the_queue),
         cmocka_unit_test(keys_are_remembered),
