@@ -86,6 +86,10 @@ static enum MHD_Result submit(struct request *request, const struct sdw_params_d
     if (sdw_params_parse(&params, body, request->body.length, defaults, faults, &err))
         return faults->count ? answer_faults(request, faults) : sdw_answer_error(request, &err);
     sdw_params_complete(&params, defaults);
+    if (sdw_params_fit(&params, defaults, faults, &err)) {
+        sdw_params_free(&params);
+        return faults->count ? answer_faults(request, faults) : sdw_answer_error(request, &err);
+    }
     char id[SDW_JOB_ID_MAX];
     uint64_t seed = params.seed;
     const char *key = sdw_request_header(request, "Idempotency-Key");

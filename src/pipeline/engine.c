@@ -134,6 +134,13 @@ static bool schedule_known(const char *name)
     return false;
 }
 
+static enum sdw_status fits(void *context, const struct sdw_params *params, struct sdw_error *err)
+{
+    struct sdw_engine_plan plan;
+    size_t left;
+    return sdw_engine_fit(&plan, &left, context, params, err);
+}
+
 /* The model's own defaults: sdw.json in its folder, then what the caller knows, then what everybody
  * uses. */
 static void set_defaults(struct sdw_engine *engine, const struct sdw_engine_options *options)
@@ -146,6 +153,8 @@ static void set_defaults(struct sdw_engine *engine, const struct sdw_engine_opti
     defaults->width = engine->config.width;
     defaults->height = engine->config.height;
     defaults->multiple = engine->config.vae.factor > 8 ? engine->config.vae.factor : 8;
+    defaults->fits = fits;
+    defaults->context = engine;
     defaults->sampler_known = sampler_known;
     defaults->schedule_known = schedule_known;
 
@@ -246,6 +255,7 @@ enum sdw_status sdw_engine_open(struct sdw_engine **engine, struct sdw_device *d
     if (!opened)
         return sdw_fail(err, SDW_MEMORY, "no memory for an engine");
     opened->dev = dev;
+    pthread_mutex_init(&opened->tracing, NULL);
     snprintf(opened->model_id, sizeof opened->model_id, "%s", options->model_id);
     enum sdw_status status = open_parts(opened, options, err);
     if (status) {
@@ -272,6 +282,7 @@ void sdw_engine_close(struct sdw_engine *engine)
     sdw_vae_close(engine->encoder);
     sdw_model_source_close(engine->source);
     sdw_device_close(engine->tracer);
+    pthread_mutex_destroy(&engine->tracing);
     free(engine);
 }
 

@@ -1,7 +1,8 @@
 /* engine.h: a loaded model on a device, which turns requests into images.
  *
- * An engine is opened, used and closed by one thread. Device memory for activations is reserved
- * before each image, to the byte that a trace of its shapes asks for. */
+ * An engine is opened, used and closed by one thread; others may ask for its defaults and plans.
+ * Device memory for activations is reserved before each image, to the byte that a trace of its
+ * shapes asks for. */
 #ifndef SDW_PIPELINE_ENGINE_H
 #define SDW_PIPELINE_ENGINE_H
 
@@ -42,7 +43,7 @@ struct sdw_engine_plan {
 
 /* Plans an image of this request within scratch_bytes_max: big images are decoded in strips where
  * the memory is short. plan->scratch_bytes is over the maximum where nothing helps. The request is
- * complete; the thread is the engine's. */
+ * complete. From any thread. */
 enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine *engine,
                                 const struct sdw_params *params, int tokens,
                                 size_t scratch_bytes_max, struct sdw_error *err);

@@ -11,6 +11,9 @@
 #include "sample/sampler.h"
 #include "text/tokenizer.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 /* The last walk over the model's shapes. */
 struct sdw_traced {
     int width, height, rows, tokens; /* width 0: there was none */
@@ -21,6 +24,8 @@ struct sdw_engine {
     struct sdw_device *dev;
     struct sdw_device *tracer; /* computes nothing: tells memory in advance */
     struct sdw_traced traced;
+    pthread_mutex_t tracing;         /* over both: plans are made for requests that come in, too */
+    atomic_size_t scratch_held;      /* bytes of the device's scratch memory, for other threads */
     struct sdw_model_source *source; /* stays open for what is read later */
     struct sdw_model_config config;
     struct sdw_tokenizer *tokenizer[SDW_TEXTS_MAX];
@@ -48,6 +53,12 @@ struct sdw_generate_options {
     void (*latents)(void *context, int evaluation, const float *latents, int64_t count);
     void *latents_context;
 };
+
+/* Plans an image within the memory that is free now; SDW_MEMORY with the numbers when it takes
+ * more. *left: what is free besides the scratch memory that is held already. */
+enum sdw_status sdw_engine_fit(struct sdw_engine_plan *plan, size_t *left,
+                               struct sdw_engine *engine, const struct sdw_params *params,
+                               struct sdw_error *err);
 
 /* The VAE's encoder, read when it is first asked for: images from words alone never need it. The
  * engine owns it; sdw_engine_encoder_close gives its memory back. */

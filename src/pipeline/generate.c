@@ -48,21 +48,16 @@ static enum sdw_status reserve_scratch(struct run *run, struct sdw_error *err)
     struct sdw_device *dev = run->engine->dev;
     const struct sdw_params *params = run->params;
     struct sdw_engine_plan plan;
-    size_t held = dev->scratch.capacity, left = dev->ops->memory_free(dev);
-    enum sdw_status status = sdw_engine_plan(
-        &plan, run->engine, params, run->engine->config.text[0].positions, held + left, err);
+    size_t left;
+    enum sdw_status status = sdw_engine_fit(&plan, &left, run->engine, params, err);
     if (status)
         return status;
-    if (plan.scratch_bytes > held + left)
-        return sdw_fail(
-            err, SDW_MEMORY,
-            "an image of %d x %d takes %zu MB more, %zu MB are free on %s: ask for a smaller one",
-            params->width, params->height, (plan.scratch_bytes - held) >> 20, left >> 20, dev->id);
     if (plan.strip_rows)
         sdw_log_info("decoding %d x %d in strips of %d rows: %zu MB are free", params->width,
                      params->height, plan.strip_rows, left >> 20);
     sdw_vae_strips_set(run->engine->vae, plan.strip_rows);
     sdw_scratch_reserve(dev, plan.scratch_bytes);
+    atomic_store(&run->engine->scratch_held, dev->scratch.capacity);
     return sdw_sync(dev, err);
 }
 

@@ -214,3 +214,18 @@ void sdw_params_complete(struct sdw_params *params, const struct sdw_params_defa
     params->guidance_given = params->seed_given = true;
     params->strength_given = params->paste_back_given = operation != SDW_GENERATION;
 }
+
+enum sdw_status sdw_params_fit(const struct sdw_params *params,
+                               const struct sdw_params_defaults *defaults,
+                               struct sdw_faults *faults, struct sdw_error *err)
+{
+    char shown[16];
+    if (!defaults->fits)
+        return SDW_OK;
+    enum sdw_status status = defaults->fits(defaults->context, params, err);
+    if (status != SDW_MEMORY)
+        return status;
+    snprintf(shown, sizeof shown, "%d", params->width);
+    sdw_params_note(faults, "width", "memory", shown, "%s", err->message);
+    return sdw_params_first_fault(faults, err);
+}

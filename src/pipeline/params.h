@@ -71,6 +71,10 @@ struct sdw_params_defaults {
     int multiple; /* of width and height: pixels a latent, times what the UNet halves */
     bool (*sampler_known)(const char *name);  /* NULL: any */
     bool (*schedule_known)(const char *name); /* NULL: any */
+    /* Whether the machine can draw a complete request now: SDW_MEMORY with the numbers where not.
+     * From any thread. NULL: nobody knows. */
+    enum sdw_status (*fits)(void *context, const struct sdw_params *params, struct sdw_error *err);
+    void *context;
 };
 
 enum sdw_param_kind {
@@ -151,5 +155,10 @@ int sdw_params_steps(const struct sdw_params *params);
  * the size of its input, rounded down to what the model can and scaled into
  * SDW_PARAMS_SIDE_MIN..MAX; of a size given by half, the other half follows its shape. */
 void sdw_params_complete(struct sdw_params *params, const struct sdw_params_defaults *defaults);
+
+/* Of a complete request: notes a fault when the machine has not the memory for it. */
+enum sdw_status sdw_params_fit(const struct sdw_params *params,
+                               const struct sdw_params_defaults *defaults,
+                               struct sdw_faults *faults, struct sdw_error *err);
 
 #endif

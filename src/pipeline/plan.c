@@ -27,9 +27,9 @@ static enum sdw_status trace(const struct sdw_model_report **report, struct sdw_
     return status;
 }
 
-enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine *engine,
-                                const struct sdw_params *params, int tokens,
-                                size_t scratch_bytes_max, struct sdw_error *err)
+static enum sdw_status plan_image(struct sdw_engine_plan *plan, struct sdw_engine *engine,
+                                  const struct sdw_params *params, int tokens,
+                                  size_t scratch_bytes_max, struct sdw_error *err)
 {
     const struct sdw_model_config *config = &engine->config;
     const struct sdw_model_report *report;
@@ -49,4 +49,31 @@ enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine 
                                         params->width, params->height, scratch_bytes_max, err);
     plan->scratch_bytes = larger(others, decode);
     return status;
+}
+
+enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine *engine,
+                                const struct sdw_params *params, int tokens,
+                                size_t scratch_bytes_max, struct sdw_error *err)
+{
+    pthread_mutex_lock(&engine->tracing);
+    enum sdw_status status = plan_image(plan, engine, params, tokens, scratch_bytes_max, err);
+    pthread_mutex_unlock(&engine->tracing);
+    return status;
+}
+
+enum sdw_status sdw_engine_fit(struct sdw_engine_plan *plan, size_t *left,
+                               struct sdw_engine *engine, const struct sdw_params *params,
+                               struct sdw_error *err)
+{
+    size_t held = atomic_load(&engine->scratch_held);
+    *left = engine->dev->ops->memory_free(engine->dev);
+    enum sdw_status status =
+        sdw_engine_plan(plan, engine, params, engine->config.text[0].positions, held + *left, err);
+    if (status || plan->scratch_bytes <= held + *left)
+        return status;
+    return sdw_fail(
+        err, SDW_MEMORY,
+        "an image of %d x %d takes %zu MB more, %zu MB are free on %s: ask for a smaller one",
+        params->width, params->height, (plan->scratch_bytes - held) >> 20, *left >> 20,
+        engine->dev->id);
 }

@@ -84,6 +84,7 @@ static enum sdw_status reserve(struct sdw_engine *engine, int side, struct sdw_e
     if (status)
         return status;
     sdw_scratch_reserve(engine->dev, plan.scratch_bytes);
+    atomic_store(&engine->scratch_held, engine->dev->scratch.capacity);
     return sdw_sync(engine->dev, err);
 }
 

@@ -339,6 +339,35 @@ static void not_ready(void **state)
     worker_close(worker);
 }
 
+static enum sdw_status small_machine(void *context, const struct sdw_params *params,
+                                     struct sdw_error *err)
+{
+    return params->width <= *(const int *)context
+               ? SDW_OK
+               : sdw_fail(err, SDW_MEMORY, "an image of %d x %d takes 9 MB more, 4 MB are free",
+                          params->width, params->height);
+}
+
+static void more_than_the_memory(void **state)
+{
+    (void)state;
+    int side = 128;
+    struct worker *worker = worker_open(NULL, 0);
+    struct reply reply;
+    worker->defaults.fits = small_machine;
+    worker->defaults.context = &side;
+    client_ask(worker, &reply, "POST", "/v1/jobs", JSON, "{\"prompt\":\"x\",\"width\":136}");
+    assert_int_equal(reply.status, 400);
+    assert_string_equal(reply.body.data,
+                        "{\"errors\":[{\"field\":\"width\",\"constraint\":\"memory\",\"message\":"
+                        "\"an image of 136 x 64 takes 9 MB more, 4 MB are free\",\"value\":136}]}");
+    reply_free(&reply);
+    client_ask(worker, &reply, "POST", "/v1/jobs", JSON, "{\"prompt\":\"x\",\"width\":128}");
+    assert_int_equal(reply.status, 200);
+    reply_free(&reply);
+    worker_close(worker);
+}
+
 static void full_queue(void **state)
 {
     (void)state;
@@ -490,6 +519,7 @@ int main(void)
         cmocka_unit_test(same_key_same_job),
         cmocka_unit_test(large_bodies),
         cmocka_unit_test(not_ready),
+        cmocka_unit_test(more_than_the_memory),
         cmocka_unit_test(full_queue),
         cmocka_unit_test(keys),
         cmocka_unit_test(shutdown_on_request),

@@ -1,6 +1,10 @@
 /* What an image takes is known before, and strips help where memory is short. */
 #include "demo.h"
 
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 static struct sdw_engine_plan plan_of(int side, size_t bytes_max, bool input)
 {
     struct sdw_engine_plan plan;
@@ -48,10 +52,45 @@ static void an_image_keeps_to_its_plan(void **state)
     sdw_params_free(&params);
 }
 
+static rlim_t address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu", &pages), 1);
+    fclose(file);
+    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The limit of this process stands in for a machine that is full. */
+static void refused_before_it_begins(void **state)
+{
+    (void)state;
+    struct sdw_params params = {
+        .prompt = strdup("a cat"), .width = 2048, .height = 2048, .guidance_scale = 5};
+    struct sdw_faults faults = {0};
+    struct sdw_error err;
+    struct rlimit before, few;
+    const struct sdw_params_defaults *defaults = sdw_engine_defaults(demo_engine);
+    assert_int_equal(sdw_params_fit(&params, defaults, &faults, &err), SDW_OK);
+    assert_int_equal(faults.count, 0);
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    few = (struct rlimit){.rlim_cur = address_space() + (256 << 20), .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_AS, &few), 0);
+    enum sdw_status status = sdw_params_fit(&params, defaults, &faults, &err);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_int_equal(status, SDW_INVALID);
+    assert_int_equal(faults.count, 1);
+    assert_string_equal(faults.fault[0].constraint, "memory");
+    assert_non_null(strstr(faults.fault[0].message, "an image of 2048 x 2048 takes "));
+    assert_non_null(strstr(faults.fault[0].message, " MB are free on cpu"));
+    sdw_params_free(&params);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(strips_save_memory),
-                                       cmocka_unit_test(larger_images_take_more),
-                                       cmocka_unit_test(an_image_keeps_to_its_plan)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(strips_save_memory), cmocka_unit_test(larger_images_take_more),
+        cmocka_unit_test(an_image_keeps_to_its_plan), cmocka_unit_test(refused_before_it_begins)};
     return cmocka_run_group_tests(tests, demo_open, demo_close);
 }
