@@ -99,12 +99,10 @@ static enum sdw_status prepare(struct run *run, struct sdw_error *err)
     return status ? status : open_sampler(run, err);
 }
 
-static enum sdw_status condition(struct run *run, struct sdw_error *err)
+/* After all that runs before the UNet: what it makes of the text stays in scratch memory. */
+static enum sdw_status open_context(struct run *run, struct sdw_error *err)
 {
     struct sdw_conditions *c = &run->conditions;
-    enum sdw_status status = sdw_conditions_make(c, run->engine, run->params, run->options, err);
-    if (status)
-        return status;
     struct sdw_unet_conditions conditions = {.n = c->rows,
                                              .tokens = c->tokens,
                                              .hidden = c->hidden,
@@ -226,7 +224,7 @@ static enum sdw_status denoise(struct run *run, struct sdw_error *err)
 {
     const struct sdw_sampler_draw draw = {draw_noise, &run->noise};
     int evals = sdw_sampler_evals(run->sampler);
-    enum sdw_status status = begin(run, err);
+    enum sdw_status status = open_context(run, err);
     for (int i = run->next; i < evals && !status; i++) {
         if (cancelled(run->progress))
             return sdw_fail(err, SDW_CANCELLED, "cancelled before evaluation %d of %d", i + 1,
@@ -298,8 +296,10 @@ static enum sdw_status run_all(struct run *run, float **pixels, struct sdw_resul
         return status;
     if (sdw_sampler_evals(run->sampler) == 0)
         return give_back(run, pixels, err);
-    status = condition(run, err);
+    status = sdw_conditions_make(&run->conditions, run->engine, run->params, run->options, err);
     double encoded = sdw_clock_seconds();
+    if (!status)
+        status = begin(run, err);
     if (!status)
         status = denoise(run, err);
     double denoised = sdw_clock_seconds();
