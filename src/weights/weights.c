@@ -63,8 +63,13 @@ enum sdw_status sdw_weights_add(struct sdw_weights *weights, const char *name, s
 static enum sdw_status parse_file(struct sdw_weights *weights, const char *path,
                                   const struct sdw_mapping *mapping, struct sdw_error *err)
 {
-    if (mapping->bytes >= 4 && memcmp(mapping->start, "PK\3\4", 4) == 0)
+    if (memcmp(mapping->start, "PK\3\4", 4) == 0)
         return sdw_pickle_parse(weights, path, mapping, err);
+    if (memcmp(mapping->start, "\x80\x02\x8a", 3) == 0)
+        return sdw_fail(err, SDW_FORMAT,
+                        "%s is in the format of PyTorch before 1.6, which is not read: save it "
+                        "again with a newer one, or as safetensors",
+                        path);
     return sdw_safetensors_parse(weights, path, mapping, err);
 }
 

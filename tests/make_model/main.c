@@ -5,9 +5,13 @@
  *   make_model NAME OUT [TOKENIZER]   a full-size model (tests/model/geometry/NAME), in f16, with
  *                                     the vocab.json and merges.txt of TOKENIZER; without that,
  *                                     with a vocabulary of single bytes
+ *   make_model original FOLDER FILE   a diffusers folder as one file of the original names, by its
+ *                                     ending .safetensors or .ckpt, or the .yaml beside it
+ *   make_model vocabulary OUT         a vocabulary of single bytes
  *
  * What tensors a full-size model has, the program learns from its own loader. */
 #include "make_model.h"
+#include "original.h"
 
 #include "backend/registry.h"
 #include "base/clock.h"
@@ -22,7 +26,9 @@
 #include <unistd.h>
 
 static const char usage[] = "usage: make_model golden FROM OUT\n"
-                            "       make_model sd15|sd15-inpaint|sd21|sdxl OUT [TOKENIZER_DIR]\n";
+                            "       make_model sd15|sd15-inpaint|sd21|sdxl OUT [TOKENIZER_DIR]\n"
+                            "       make_model original FOLDER FILE.safetensors|.ckpt|.yaml\n"
+                            "       make_model vocabulary OUT\n";
 
 /* Creates the folders of `path` up to its last slash. */
 static void make_folders(const char *path)
@@ -197,9 +203,17 @@ int main(int argc, char **argv)
         return 2;
     }
     double start = sdw_clock_seconds();
-    bool golden = strcmp(argv[1], "golden") == 0 && argc == 4;
-    bool good = golden ? make_golden(argv[2], argv[3]) : make_full(argv[1], argv[2], argv[3]);
+    const char *command = argv[1], *out = argc == 4 ? argv[3] : NULL;
+    bool good;
+    if (strcmp(command, "golden") == 0 && argc == 4)
+        good = make_golden(argv[2], argv[3]);
+    else if (strcmp(command, "original") == 0 && argc == 4)
+        good = original_convert(argv[2], argv[3]);
+    else if (strcmp(command, "vocabulary") == 0)
+        good = make_tokenizer(out = argv[2], NULL);
+    else
+        good = make_full(command, out = argv[2], argv[3]);
     if (good)
-        printf("%s: made in %.1f s\n", argv[golden ? 3 : 2], sdw_clock_seconds() - start);
+        printf("%s: made in %.1f s\n", out, sdw_clock_seconds() - start);
     return good ? 0 : 1;
 }

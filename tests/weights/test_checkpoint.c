@@ -1,7 +1,8 @@
-/* test_checkpoint.c: the tiny models of tests/golden as single files. A converter of the test's own
- * gives every tensor of the manifest its original name, counted from the geometry; what is read
- * back through sdw_checkpoint_part must be the manifest again, numbers and shapes. */
+/* test_checkpoint.c: the tiny models of tests/golden as single files. The tests' own
+ * converter (make_model/original.h) gives every tensor of the manifest its original name; what is
+ * read back through sdw_checkpoint_part must be the manifest again, numbers and shapes. */
 #include "base/text.h"
+#include "original.h"
 #include "weights/checkpoint.h"
 
 #include <inttypes.h>
@@ -18,157 +19,28 @@
 #include <cmocka.h>
 
 #define MODELS           "tests/golden/models/"
-#define NAME_BYTES_MAX   256
 #define FILE_BYTES_MAX   (64u << 20)
 #define HEADER_BYTES_MAX (4u << 20)
 
 struct model {
     const char *name;
-    int unet_layers, unet_levels;
-    bool up_attention[8]; /* of up block i */
-    int vae_levels;
+    struct original_geometry geometry;
     bool open_clip[2]; /* of the text encoders */
     const char *text_prefix[2];
 };
 
 static const struct model models[] = {
-    {"tiny-sd15", 2, 4, {false, true, true, true}, 4, {false}, {"cond_stage_model.transformer."}},
+    {"tiny-sd15", {2, {false, true, true, true}, 4}, {false}, {"cond_stage_model.transformer."}},
     {"tiny-sd15-inpaint",
-     2,
-     4,
-     {false, true, true, true},
-     4,
+     {2, {false, true, true, true}, 4},
      {false},
      {"cond_stage_model.transformer."}},
-    {"tiny-sd21", 2, 4, {false, true, true, true}, 4, {true}, {"cond_stage_model.model."}},
+    {"tiny-sd21", {2, {false, true, true, true}, 4}, {true}, {"cond_stage_model.model."}},
     {"tiny-sdxl",
-     2,
-     3,
-     {true, true, false},
-     4,
+     {2, {true, true, false}, 4},
      {false, true},
      {"conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."}},
 };
-
-/* ---- from diffusers names to original ones ---- */
-
-struct rename {
-    const char *from, *to;
-};
-
-/* Replaces the first place where each row's text stands. */
-static void replace_all(char *name, const struct rename *row)
-{
-    for (; row->from; row++) {
-        char *at = strstr(name, row->from), rest[NAME_BYTES_MAX];
-        if (!at)
-            continue;
-        snprintf(rest, sizeof rest, "%s", at + strlen(row->from));
-        snprintf(at, NAME_BYTES_MAX - (size_t)(at - name), "%s%s", row->to, rest);
-    }
-}
-
-static void original_unet(char *to, const char *name, const struct model *model)
-{
-    static const struct rename inner[] = {{"norm1.", "in_layers.0."},
-                                          {"conv1.", "in_layers.2."},
-                                          {"time_emb_proj.", "emb_layers.1."},
-                                          {"norm2.", "out_layers.0."},
-                                          {"conv2.", "out_layers.3."},
-                                          {"conv_shortcut.", "skip_connection."},
-                                          {NULL, NULL}};
-    static const struct rename outer[] = {{"time_embedding.linear_1", "time_embed.0"},
-                                          {"time_embedding.linear_2", "time_embed.2"},
-                                          {"add_embedding.linear_1", "label_emb.0.0"},
-                                          {"add_embedding.linear_2", "label_emb.0.2"},
-                                          {"conv_in.", "input_blocks.0.0."},
-                                          {"conv_norm_out.", "out.0."},
-                                          {"conv_out.", "out.2."},
-                                          {"mid_block.resnets.0", "middle_block.0"},
-                                          {"mid_block.attentions.0", "middle_block.1"},
-                                          {"mid_block.resnets.1", "middle_block.2"},
-                                          {NULL, NULL}};
-    char work[NAME_BYTES_MAX];
-    int block, layer, used = 0, each = model->unet_layers + 1;
-    snprintf(work, sizeof work, "%s", name);
-    if (strstr(work, "resnets."))
-        replace_all(work, inner);
-    if (sscanf(work, "down_blocks.%d.resnets.%d.%n", &block, &layer, &used) == 2)
-        snprintf(to, NAME_BYTES_MAX, "input_blocks.%d.0.%s", 1 + block * each + layer, work + used);
-    else if (sscanf(work, "down_blocks.%d.attentions.%d.%n", &block, &layer, &used) == 2)
-        snprintf(to, NAME_BYTES_MAX, "input_blocks.%d.1.%s", 1 + block * each + layer, work + used);
-    else if (sscanf(work, "down_blocks.%d.downsamplers.0.conv.%n", &block, &used) == 1)
-        snprintf(to, NAME_BYTES_MAX, "input_blocks.%d.0.op.%s", (block + 1) * each, work + used);
-    else if (sscanf(work, "up_blocks.%d.resnets.%d.%n", &block, &layer, &used) == 2)
-        snprintf(to, NAME_BYTES_MAX, "output_blocks.%d.0.%s", block * each + layer, work + used);
-    else if (sscanf(work, "up_blocks.%d.attentions.%d.%n", &block, &layer, &used) == 2)
-        snprintf(to, NAME_BYTES_MAX, "output_blocks.%d.1.%s", block * each + layer, work + used);
-    else if (sscanf(work, "up_blocks.%d.upsamplers.0.%n", &block, &used) == 1)
-        snprintf(to, NAME_BYTES_MAX, "output_blocks.%d.%d.%s", block * each + each - 1,
-                 model->up_attention[block] ? 2 : 1, work + used);
-    else {
-        replace_all(work, outer);
-        snprintf(to, NAME_BYTES_MAX, "%s", work);
-    }
-}
-
-static void original_vae(char *to, const char *name, const struct model *model)
-{
-    static const struct rename rows[] = {{"mid_block.resnets.0", "mid.block_1"},
-                                         {"mid_block.resnets.1", "mid.block_2"},
-                                         {"mid_block.attentions.0", "mid.attn_1"},
-                                         {"group_norm", "norm"},
-                                         {"to_q", "q"},
-                                         {"to_k", "k"},
-                                         {"to_v", "v"},
-                                         {"to_out.0", "proj_out"},
-                                         {"conv_norm_out", "norm_out"},
-                                         {"conv_shortcut", "nin_shortcut"},
-                                         {".resnets.", ".block."},
-                                         {"downsamplers.0", "downsample"},
-                                         {"upsamplers.0", "upsample"},
-                                         {NULL, NULL}};
-    int block, used = 0;
-    if (sscanf(name, "encoder.down_blocks.%d.%n", &block, &used) == 1)
-        snprintf(to, NAME_BYTES_MAX, "encoder.down.%d.%s", block, name + used);
-    else if (sscanf(name, "decoder.up_blocks.%d.%n", &block, &used) == 1)
-        snprintf(to, NAME_BYTES_MAX, "decoder.up.%d.%s", model->vae_levels - 1 - block,
-                 name + used);
-    else
-        snprintf(to, NAME_BYTES_MAX, "%s", name);
-    replace_all(to, rows);
-}
-
-static void original_open_clip(char *to, const char *name)
-{
-    static const struct rename rows[] = {
-        {"text_model.embeddings.token_embedding", "token_embedding"},
-        {"text_model.embeddings.position_embedding.weight", "positional_embedding"},
-        {"text_model.final_layer_norm", "ln_final"},
-        {"text_projection.weight", "text_projection"},
-        {"text_model.encoder.layers", "transformer.resblocks"},
-        {"layer_norm1", "ln_1"},
-        {"layer_norm2", "ln_2"},
-        {"mlp.fc1", "mlp.c_fc"},
-        {"mlp.fc2", "mlp.c_proj"},
-        {"self_attn.out_proj", "attn.out_proj"},
-        {"self_attn.q_proj.", "attn.in_proj_"},
-        {NULL, NULL}};
-    snprintf(to, NAME_BYTES_MAX, "%s", name);
-    replace_all(to, rows);
-}
-
-/* Old names of the VAE's attention, as the manifest of some models has them. */
-static void modern(char *to, const char *name)
-{
-    static const struct rename rows[] = {{".query.", ".to_q."},
-                                         {".key.", ".to_k."},
-                                         {".value.", ".to_v."},
-                                         {".proj_attn.", ".to_out.0."},
-                                         {NULL, NULL}};
-    snprintf(to, NAME_BYTES_MAX, "%s", name);
-    replace_all(to, rows);
-}
 
 /* ---- the file ---- */
 
@@ -224,12 +96,12 @@ static void put_entry(struct file *file, const char *prefix, const char *name, c
 static void put_tensor(struct file *file, const struct model *model, const char *component,
                        const char *name, const json_t *shape)
 {
-    char to[NAME_BYTES_MAX], third[NAME_BYTES_MAX];
+    char to[ORIGINAL_NAME_MAX], third[ORIGINAL_NAME_MAX];
     size_t begin = file->data.length;
     int text = strcmp(component, "text_encoder_2") == 0;
     if (strcmp(component, "unet") == 0 || strcmp(component, "vae") == 0) {
         bool unet = component[0] == 'u';
-        (unet ? original_unet : original_vae)(to, name, model);
+        (unet ? original_unet : original_vae)(to, name, &model->geometry);
         put_data(file, name, shape, false);
         put_entry(file, unet ? "model.diffusion_model." : "first_stage_model.", to, shape,
                   json_integer_value(json_array_get(shape, 0)), begin);
@@ -285,10 +157,10 @@ static void check_component(const struct sdw_weights *file, const char *componen
     json_t *value;
     json_object_foreach(tensors, name, value)
     {
-        char now[NAME_BYTES_MAX];
+        char now[ORIGINAL_NAME_MAX];
         struct sdw_array array;
         const json_t *shape = json_array_get(value, 1);
-        modern(now, name);
+        original_modern(now, name);
         if (!sdw_weights_find(part, now, &array))
             fail_msg("%s: no %s", component, now);
         assert_int_equal(array.rank, json_array_size(shape));
@@ -316,8 +188,8 @@ static void check_model(const struct model *model, json_t *components)
     {
         json_object_foreach(json_object_get(entry, "tensors"), name, value)
         {
-            char now[NAME_BYTES_MAX];
-            modern(now, name);
+            char now[ORIGINAL_NAME_MAX];
+            original_modern(now, name);
             put_tensor(&file, model, component, now, json_array_get(value, 1));
         }
     }
