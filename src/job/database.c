@@ -16,6 +16,15 @@
 
 #define LOG_BYTES_KEPT (16 << 20) /* of the write-ahead log, once it was copied into the file */
 
+static enum sdw_status fail_read_only(const struct sdw_database *database, struct sdw_error *err,
+                                      const char *what)
+{
+    return sdw_fail(err, SDW_STORAGE,
+                    "cannot %s: the state folder %s is read-only: give the worker another one with "
+                    "--state-dir, or :memory: to keep jobs in memory only",
+                    what, database->dir);
+}
+
 /* The sentence for what SQLite has just said. */
 static enum sdw_status fail(const struct sdw_database *database, struct sdw_error *err,
                             const char *what)
@@ -33,11 +42,7 @@ static enum sdw_status fail(const struct sdw_database *database, struct sdw_erro
         return sdw_fail(err, SDW_STORAGE,
                         "cannot %s: the disk of the state folder %s is full: make room there", what,
                         where);
-    case SQLITE_READONLY:
-        return sdw_fail(err, SDW_STORAGE,
-                        "cannot %s: the state folder %s is read-only: give the worker another one "
-                        "with --state-dir, or :memory: to keep jobs in memory only",
-                        what, where);
+    case SQLITE_READONLY: return fail_read_only(database, err, what);
     case SQLITE_NOMEM:
         return sdw_fail(err, SDW_MEMORY, "cannot %s: no memory for the database", what);
     case SQLITE_CORRUPT:
@@ -132,6 +137,8 @@ static enum sdw_status connect(struct sdw_database *database, struct sdw_error *
         return sdw_fail(err, SDW_MEMORY, "no memory for the database of jobs");
     if (code != SQLITE_OK)
         return fail(database, err, "open the database of jobs");
+    if (sqlite3_db_readonly(database->db, "main") == 1) /* SQLite would open it to read only */
+        return fail_read_only(database, err, "open the database of jobs");
     char sql[256];
     snprintf(sql, sizeof sql,
              "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; "
