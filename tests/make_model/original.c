@@ -39,7 +39,7 @@ static const char *text_prefix(const struct sdw_model_config *config, const char
     return *open_clip ? "cond_stage_model.model." : "cond_stage_model.transformer.";
 }
 
-static struct original_tensor *get(struct original_file *file, const char *name)
+struct original_tensor *original_get(struct original_file *file, const char *name)
 {
     for (int i = file->count - 1; i >= 0; i--)
         if (strcmp(file->tensor[i].name, name) == 0)
@@ -97,7 +97,7 @@ bool original_add(struct original_file *file, const struct sdw_model_config *con
             original_open_clip(to, from);
     }
     snprintf(full, sizeof full, "%s%s", prefix, to);
-    struct original_tensor *tensor = get(file, full);
+    struct original_tensor *tensor = original_get(file, full);
     if (!tensor)
         return false;
     bool first = tensor->parts == 0;
@@ -129,7 +129,7 @@ bool original_finish(struct original_file *file, const struct sdw_model_config *
             continue;
         snprintf(name, sizeof name, "cond_stage_model.model.transformer.resblocks.%d.%s",
                  config->text[0].layers, file->tensor[i].name + length);
-        struct original_tensor *copy = get(file, name);
+        struct original_tensor *copy = original_get(file, name);
         if (!copy)
             return false;
         *copy = file->tensor[i];

@@ -45,6 +45,9 @@ struct original_file {
     int count, capacity;
 };
 
+/* The tensor of that original name, prefix included; a new one without a shape when there is none.
+ * NULL without memory. */
+struct original_tensor *original_get(struct original_file *file, const char *name);
 /* Adds a tensor of a component under diffusers' name. Errors of all these are printed. */
 bool original_add(struct original_file *file, const struct sdw_model_config *config,
                   const char *component, const char *name, const struct sdw_array *array);
