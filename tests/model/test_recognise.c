@@ -163,10 +163,10 @@ static void same_config(const struct sdw_model_config *a, const struct sdw_model
 /* Asks for all tensors by name and shape, on the device that computes nothing. */
 static void load_all(const struct sdw_model_source *source, const struct sdw_model_config *config)
 {
-    struct sdw_weights *weights;
-    struct sdw_clip_text *text;
-    struct sdw_unet *unet;
-    struct sdw_vae *vae;
+    struct sdw_weights *weights = NULL;
+    struct sdw_clip_text *text = NULL;
+    struct sdw_unet *unet = NULL;
+    struct sdw_vae *vae = NULL;
     struct sdw_error err = {0};
     for (int i = 0; i < config->texts; i++) {
         if (sdw_model_source_weights(&weights, source, config->text_component[i], &err) ||
