@@ -163,9 +163,32 @@ static enum sdw_status take_component(struct reader *reader, size_t row, struct 
                     reader->repository, folder, prefix);
 }
 
+/* CLIP's own repository, of which only the vocabulary is of use: no model, but the two files. */
+static const char *const vocabulary_files[] = {"vocab.json", "merges.txt", "tokenizer_config.json",
+                                               "special_tokens_map.json"};
+
+static bool is_vocabulary(const struct reader *reader)
+{
+    return !find(reader, "model_index.json") && find(reader, vocabulary_files[0]) &&
+           find(reader, vocabulary_files[1]);
+}
+
+static enum sdw_status take_vocabulary(struct reader *reader, struct sdw_error *err)
+{
+    enum sdw_status status = SDW_OK;
+    for (size_t i = 0; i < COUNT(vocabulary_files) && !status; i++) {
+        const json_t *entry = find(reader, vocabulary_files[i]);
+        if (entry)
+            status = take(reader, entry, err);
+    }
+    return status;
+}
+
 static enum sdw_status choose(struct reader *reader, struct sdw_error *err)
 {
     enum sdw_status status = SDW_OK;
+    if (is_vocabulary(reader))
+        return take_vocabulary(reader, err);
     for (size_t i = 0; i < COUNT(plain_files) && !status; i++) {
         const json_t *entry = find(reader, plain_files[i].name);
         if (entry)

@@ -32,7 +32,8 @@ struct sdw_listing {
 };
 
 /* Reads JSON and keeps what the model needs: model_index.json, configurations, vocabularies, and
- * for each component one set of safetensors, the fp16 variant when there is one.
+ * for each component one set of safetensors, the fp16 variant when there is one. Of a repository
+ * without a model_index.json that has a vocabulary at its top (CLIP's own) that alone is kept.
  * SDW_FORMAT: no such answer, or names that lead out of a folder. SDW_MODEL: the repository holds
  * no diffusers model in safetensors; the sentence names what is missing. */
 enum sdw_status sdw_listing_parse(struct sdw_listing *listing, const char *json, size_t length,
