@@ -71,15 +71,19 @@ static enum sdw_status encode_row(struct sdw_conditions *c, struct sdw_engine *e
     return status;
 }
 
-/* An image made at its own size, uncropped: original height and width, crop top and left, target
- * height and width. */
+/* An image made at its own size, uncropped: original height and width, crop top and left, then
+ * target height and width; or, where there are five, as in XL's refiner, how good it looks: 6 of
+ * 10, and 2.5 for what is not wanted, as diffusers has it. */
 static void fill_time_ids(struct sdw_conditions *c, int ids, const struct sdw_params *params)
 {
-    const float values[] = {(float)params->height, (float)params->width, 0, 0,
-                            (float)params->height, (float)params->width};
-    for (int row = 0; row < c->rows; row++)
+    for (int row = 0; row < c->rows; row++) {
+        float values[] = {(float)params->height, (float)params->width, 0, 0,
+                          (float)params->height, (float)params->width};
+        if (ids == 5)
+            values[4] = row == c->rows - 1 ? 6 : 2.5f;
         for (int i = 0; i < ids && i < (int)(sizeof values / sizeof values[0]); i++)
             c->time_ids[row * ids + i] = values[i];
+    }
 }
 
 static bool allocate(struct sdw_conditions *c, const struct sdw_unet_config *unet)
