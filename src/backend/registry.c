@@ -2,11 +2,13 @@
 #include "backend/registry.h"
 
 #include "backend/cpu/cpu.h"
+#include "backend/metal/metal.h"
 #include "backend/trace/trace.h"
 
 #include <string.h>
 
-static const struct sdw_backend *const backends[] = {&sdw_backend_cpu, &sdw_backend_trace};
+static const struct sdw_backend *const backends[] = {&sdw_backend_cpu, &sdw_backend_metal,
+                                                     &sdw_backend_trace};
 
 const struct sdw_backend *sdw_backend_find(const char *name)
 {

@@ -4,6 +4,7 @@
 
 #include "backend/registry.h"
 #include "base/text.h"
+#include "metal_host/device.h"
 #include "model/config.h"
 #include "tensor/backend.h"
 
@@ -160,7 +161,7 @@ static bool parse(struct golden *g, const char **device, struct sdw_device_optio
         if (option == 'm') {
             g->models = optarg;
         } else if (option == 'b') {
-            *device = optarg;
+            *device = metal_host_device(optarg);
         } else if (option == 'i') {
             options->isa = optarg;
         } else if (option == 't') {

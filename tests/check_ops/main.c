@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "base/pool.h"
+#include "metal_host/device.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -160,7 +161,7 @@ int main(int argc, char **argv)
     enum sdw_dtype dtype = SDW_DTYPE_COUNT;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
-            backend = argv[++i];
+            backend = metal_host_device(argv[++i]);
         else if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc)
             isa = argv[++i];
         else if (strcmp(argv[i], "--dtype") == 0 && i + 1 < argc)

@@ -1,0 +1,102 @@
+/* metal.h: an Apple GPU as a device, by kernels of our own in Metal Shading Language.
+ *
+ * The kernels (*.metal) are embedded in the program as one text and compiled when the device opens;
+ * beside each family stands its launcher in C. Storage is f32 or f16, sums are f32, the residual
+ * stream is f32. Memory is shared between processor and GPU: an address of the device is an address
+ * of the host, and upload and download are copies after a wait. */
+#ifndef SDW_BACKEND_METAL_METAL_H
+#define SDW_BACKEND_METAL_METAL_H
+
+#include "backend/metal/objc.h"
+#include "backend/metal/params.h"
+#include "tensor/backend.h"
+#include "tensor/weight.h"
+
+extern const struct sdw_backend sdw_backend_metal;
+
+/* The kernels by the names that they have in the source. */
+#define SDW_METAL_KERNELS(X)                                                                       \
+    X(act)                                                                                         \
+    X(add)                                                                                         \
+    X(attention_f16)                                                                               \
+    X(attention_f32)                                                                               \
+    X(concat)                                                                                      \
+    X(embed)                                                                                       \
+    X(geglu)                                                                                       \
+    X(matrix_f16)                                                                                  \
+    X(matrix_f32)                                                                                  \
+    X(norm)                                                                                        \
+    X(upsample)
+
+enum sdw_metal_kernel {
+#define SDW_METAL_KERNEL(name) SDW_METAL_KERNEL_##name,
+    SDW_METAL_KERNELS(SDW_METAL_KERNEL)
+#undef SDW_METAL_KERNEL
+        SDW_METAL_KERNEL_COUNT
+};
+
+#define SDW_METAL_IN_FLIGHT_MAX 8 /* committed command buffers that were not waited for */
+
+struct sdw_metal {
+    struct sdw_device base;
+    struct sdw_objc objc;
+    void *device, *queue; /* id<MTLDevice>, id<MTLCommandQueue> */
+    void *pipeline[SDW_METAL_KERNEL_COUNT];
+    unsigned long group_bytes_max, buffer_bytes_max;
+    void *commands, *encoder; /* what is being encoded, or NULL */
+    int encoded;              /* dispatches in it */
+    void *in_flight[SDW_METAL_IN_FLIGHT_MAX];
+    int in_flight_count;
+    struct sdw_metal_buffer {
+        char *contents;
+        size_t bytes;
+        void *object; /* id<MTLBuffer> */
+    } * buffer;       /* by address */
+    int buffers, buffers_room;
+};
+
+struct sdw_metal_weight {
+    struct sdw_weight base;
+    char *weight; /* [o][i], of a convolution [o][k][k][i], in the compute type */
+    float *bias;  /* [o], behind the weight */
+};
+
+/* One run of a kernel. */
+struct sdw_metal_dispatch {
+    enum sdw_metal_kernel kernel;
+    const void *buffer[5]; /* addresses of the device, in the kernel's order */
+    int buffers;
+    const void *params; /* the argument after the buffers */
+    size_t params_bytes;
+    size_t group_bytes; /* memory of a group; 0: the kernel takes none */
+    size_t groups_x, groups_y, groups_z;
+};
+
+/* device.c: queues it; in order. */
+void sdw_metal_run(struct sdw_device *dev, const struct sdw_metal_dispatch *dispatch);
+
+/* memory.c */
+void *sdw_metal_buffer_new(struct sdw_device *dev, size_t bytes);
+void sdw_metal_buffer_free(struct sdw_device *dev, void *buffer);
+/* The buffer that holds an address, or NULL. */
+const struct sdw_metal_buffer *sdw_metal_buffer_of(const struct sdw_metal *metal,
+                                                   const void *address);
+size_t sdw_metal_memory_free(struct sdw_device *dev);
+
+/* weight.c */
+struct sdw_weight *sdw_metal_pack_linear(struct sdw_device *dev, const struct sdw_array *weight,
+                                         const struct sdw_array *bias);
+struct sdw_weight *sdw_metal_pack_conv(struct sdw_device *dev, const struct sdw_array *weight,
+                                       const struct sdw_array *bias,
+                                       struct sdw_conv_geometry geometry);
+void sdw_metal_weight_free(struct sdw_device *dev, struct sdw_weight *weight);
+
+/* The rows: matrix.c, attention.c, norm.c, pointwise.c. */
+#define SDW_METAL_ROW(row, arguments) void sdw_metal_##row arguments;
+SDW_OPS_TABLE(SDW_METAL_ROW)
+#undef SDW_METAL_ROW
+
+/* The kernels' source, embedded at build time (cmake/embed.cmake); ends with a NUL. */
+extern const unsigned char sdw_metal_source[];
+
+#endif

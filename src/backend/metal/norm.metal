@@ -1,0 +1,54 @@
+// norm.metal: group norm and layer norm, fused with what stands beside them. Two passes for mean and variance about
+// the mean, as the reference has it: a one-pass variance loses its digits where the mean is large.
+
+// The sum of `value` over the threads of the group, in every thread. room holds SDW_METAL_THREADS floats.
+static inline float sum_of_group(float value, threadgroup float *room, uint thread_index)
+{
+    threadgroup_barrier(mem_flags::mem_threadgroup); // whoever still reads the sum before
+    room[thread_index] = value;
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (uint half_way = SDW_METAL_THREADS / 2; half_way > 0; half_way /= 2) {
+        if (thread_index < half_way)
+            room[thread_index] += room[thread_index + half_way];
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    return room[0];
+}
+
+// Element e of a group: pixel e / width, channel e % width of the group's run; in + add is what is normalised.
+static inline float shifted(device const void *in, device const void *add, constant sdw_metal_norm &p, ulong at,
+                            uint image, uint channel)
+{
+    float value = load(in, p.in_type, at);
+    return p.add ? value + load(add, p.add_type, ulong(image) * uint(p.channels) + channel) : value;
+}
+
+// group.x: the run of channels, group.y: the image, or the row of a layer norm.
+kernel void norm(device void *out [[buffer(0)]], device const void *in [[buffer(1)]],
+                 device const float *weight [[buffer(2)]], device const float *bias [[buffer(3)]],
+                 device const void *add [[buffer(4)]], constant sdw_metal_norm &p [[buffer(5)]],
+                 threadgroup float *room GROUP_MEMORY, uint3 group [[threadgroup_position_in_grid]],
+                 uint3 position [[thread_position_in_threadgroup]])
+{
+    uint width = uint(p.width), count = uint(p.pixels) * width, first = group.x * width, me = position.x;
+    ulong base = ulong(group.y) * uint(p.pixels) * uint(p.channels) + first;
+    float sum = 0.0f;
+    for (uint e = me; e < count; e += SDW_METAL_THREADS) {
+        uint c = e % width;
+        sum += shifted(in, add, p, base + ulong(e / width) * uint(p.channels) + c, group.y, first + c);
+    }
+    float mean = sum_of_group(sum, room, me) / float(count);
+    float squares = 0.0f;
+    for (uint e = me; e < count; e += SDW_METAL_THREADS) {
+        uint c = e % width;
+        float off = shifted(in, add, p, base + ulong(e / width) * uint(p.channels) + c, group.y, first + c) - mean;
+        squares = fma(off, off, squares);
+    }
+    float scale = 1.0f / sqrt(sum_of_group(squares, room, me) / float(count) + p.epsilon);
+    for (uint e = me; e < count; e += SDW_METAL_THREADS) {
+        uint c = e % width;
+        ulong at = base + ulong(e / width) * uint(p.channels) + c;
+        float value = (shifted(in, add, p, at, group.y, first + c) - mean) * scale * weight[first + c] + bias[first + c];
+        store(out, p.out_type, at, activate(value, p.act));
+    }
+}
