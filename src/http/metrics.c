@@ -78,6 +78,9 @@ enum MHD_Result sdw_handle_metrics(struct request *request)
     put_jobs(&text, &counts);
     put_one(&text, "sdw_ready", "gauge", "1 when jobs are taken.", state.ready && !state.stopping);
     put_one(&text, "sdw_queue_max", "gauge", "Jobs that may wait.", counts.queue_max);
+    put_one(&text, "sdw_jobs_unsaved", "gauge",
+            "Ended jobs that the disk did not take so far; the queue waits for them.",
+            counts.unsaved);
     put_one(&text, "sdw_jobs_refused_total", "counter", "Jobs refused because the queue was full.",
             (double)counts.refused);
     put_one(&text, "sdw_steps_total", "counter", "Denoising steps of completed jobs.",

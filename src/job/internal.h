@@ -32,6 +32,7 @@ struct sdw_job {
     bool cancel_asked;  /* by a client: else `cancel` comes from a stop */
     bool late;          /* or from its deadline */
     int step, total;    /* told to readers */
+    int attempts;       /* of earlier processes that ended in the step after these */
     int previewed;      /* the last step whose preview was told */
     int64_t created_ms, started_ms, ended_ms;
     double elapsed_s; /* of running, once ended */

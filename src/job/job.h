@@ -24,10 +24,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SDW_JOB_KEY_MAX         128            /* bytes of an Idempotency-Key, its NUL included */
-#define SDW_JOB_ID_MAX          41             /* "job_", 36 characters of a UUID, NUL */
-#define SDW_JOBS_QUEUE_MAX      100            /* jobs that may wait */
-#define SDW_JOBS_KEPT_MAX       1000           /* ended jobs that can still be read */
+#define SDW_JOB_KEY_MAX         128  /* bytes of an Idempotency-Key, its NUL included */
+#define SDW_JOB_ID_MAX          41   /* "job_", 36 characters of a UUID, NUL */
+#define SDW_JOBS_QUEUE_MAX      100  /* jobs that may wait */
+#define SDW_JOB_ATTEMPTS_MAX    5    /* ends of the process in one job's step; then it fails */
+#define SDW_JOBS_KEPT_MAX       1000 /* ended jobs that can still be read */
 #define SDW_JOBS_KEPT_BYTES_MAX (256ull << 20) /* of their requests, images and events */
 
 enum sdw_job_state {
@@ -169,6 +170,7 @@ void sdw_job_nudge(struct sdw_job *job, struct sdw_job_watcher *watcher);
 struct sdw_jobs_counts {
     int queued, running; /* now */
     int queue_max;
+    int unsaved; /* ended jobs that the disk did not take so far: the queue waits for them */
     uint64_t ended[SDW_JOB_STATE_COUNT]; /* since the start, by state */
     uint64_t submitted, refused;         /* refused: the queue was full */
     uint64_t steps, images;

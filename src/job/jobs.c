@@ -80,11 +80,16 @@ static struct sdw_job *new_job(struct sdw_jobs *jobs)
     return job;
 }
 
-/* A job that had not ended when the last process did: queued again, unless nothing more is to be
- * done. */
+/* A job that had not ended when the last process did: queued again, unless it was to be cancelled,
+ * cannot be read, or may be what ended that process. */
 static enum sdw_status bring_back(struct sdw_job *job, struct sdw_error *err)
 {
-    bool unreadable = job->error[0];
+    char sentence[SDW_ERROR_MAX];
+    snprintf(sentence, sizeof sentence, "%s", job->error);
+    if (job->attempts >= SDW_JOB_ATTEMPTS_MAX)
+        snprintf(sentence, sizeof sentence,
+                 "the worker ended %d times while it ran step %d of this job", job->attempts,
+                 job->step + 1);
     job->fetched = true;
     job->state = SDW_JOB_QUEUED;
     job->jobs->counts.queued++;
@@ -99,8 +104,8 @@ static enum sdw_status bring_back(struct sdw_job *job, struct sdw_error *err)
     }
     if (job->cancel_asked)
         sdw_job_end(job, SDW_JOB_CANCELLED, NULL);
-    else if (unreadable)
-        sdw_job_end(job, SDW_JOB_FAILED, strcpy(err->message, job->error));
+    else if (*sentence)
+        sdw_job_end(job, SDW_JOB_FAILED, sentence);
     return SDW_OK;
 }
 
@@ -511,6 +516,7 @@ void sdw_jobs_count(struct sdw_jobs *jobs, struct sdw_jobs_counts *counts)
     pthread_mutex_lock(&jobs->lock);
     *counts = jobs->counts;
     counts->queue_max = jobs->options.queue_max;
+    counts->unsaved = jobs->unsaved;
     counts->wait_s = jobs->running ? sdw_job_remaining(jobs->running) : -1;
     pthread_mutex_unlock(&jobs->lock);
 }

@@ -57,24 +57,27 @@ static const char *const versions[] = {
     "  job INTEGER PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,"
     "  maker TEXT NOT NULL,"
     "  state BLOB NOT NULL);",
+    /* 2: starts since the last step, so that a job that kills its worker does not do so for ever */
+    "ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;",
 };
 
 enum statement {
-    SUBMIT, START, CANCEL, EVENT, STEP, SAVE, IMAGE, END, FORGET_STATE,
+    SUBMIT, START, INTERRUPT, CANCEL, EVENT, STEP, SAVE, IMAGE, END, FORGET_STATE,
     BY_ID, BY_KEY, NEXT, EVENTS, PNG, STATE, PAGE, COUNT, TOTALS, OLDEST, DELETE,
     STATEMENT_COUNT
 };
 
 #define JOB "SELECT number, id, key, shown, unknown, state, cancel, step, total, created_ms, started_ms, ended_ms, " \
-            "elapsed_s, text_s, unet_s, vae_s, png_s, width, height, error, seed, request FROM jobs "
+            "elapsed_s, text_s, unet_s, vae_s, png_s, width, height, error, seed, request, attempts FROM jobs "
 
 static const char *const sql[STATEMENT_COUNT] = {
     [SUBMIT] = "INSERT INTO jobs (id, key, request, shown, seed, unknown, state, total, created_ms) "
                "VALUES (?,?,?,?,?,?,?,?,?)",
-    [START] = "UPDATE jobs SET state = 'running', started_ms = ?2 WHERE number = ?1",
+    [START] = "UPDATE jobs SET state = 'running', started_ms = ?2, attempts = attempts + 1 WHERE number = ?1",
+    [INTERRUPT] = "UPDATE jobs SET attempts = 0 WHERE number = ?",
     [CANCEL] = "UPDATE jobs SET cancel = 1 WHERE number = ?",
     [EVENT] = "INSERT INTO events (job, id, kind, members) VALUES (?,?,?,?)",
-    [STEP] = "UPDATE jobs SET step = ?2, total = ?3 WHERE number = ?1",
+    [STEP] = "UPDATE jobs SET step = ?2, total = ?3, attempts = 0 WHERE number = ?1",
     [SAVE] = "INSERT OR REPLACE INTO states (job, maker, state) VALUES (?,?,?)",
     [IMAGE] = "INSERT INTO images (job, png) VALUES (?,?)",
     [END] = "UPDATE jobs SET state = ?2, step = ?3, total = ?4, ended_ms = ?5, elapsed_s = ?6, text_s = ?7, "
@@ -164,6 +167,16 @@ enum sdw_status sdw_store_start(struct sdw_store *store, struct sdw_job *job, st
     if (status)
         return status;
     status = sdw_database_run(&store->database, START, err, "ll", job->number, job->started_ms);
+    return sdw_database_end(&store->database, status, err);
+}
+
+enum sdw_status sdw_store_interrupt(struct sdw_store *store, struct sdw_job *job,
+                                    struct sdw_error *err)
+{
+    enum sdw_status status = sdw_database_begin(&store->database, false, err);
+    if (status)
+        return status;
+    status = sdw_database_run(&store->database, INTERRUPT, err, "l", job->number);
     return sdw_database_end(&store->database, status, err);
 }
 
@@ -323,6 +336,7 @@ static void fill(struct sdw_job *job, sqlite3_stmt *row)
     result->png_s = sqlite3_column_double(row, 16);
     result->width = sqlite3_column_int(row, 17);
     result->height = sqlite3_column_int(row, 18);
+    job->attempts = sqlite3_column_int(row, 22);
     result->seed = job->params.seed = (uint64_t)sqlite3_column_int64(row, 20);
 }
 

@@ -39,6 +39,9 @@ enum sdw_status sdw_store_submit(struct sdw_store *store, struct sdw_job *job,
                                  struct sdw_error *err);
 enum sdw_status sdw_store_start(struct sdw_store *store, struct sdw_job *job,
                                 struct sdw_error *err);
+/* The process stops of its own will in the middle of the job: that was no attempt. */
+enum sdw_status sdw_store_interrupt(struct sdw_store *store, struct sdw_job *job,
+                                    struct sdw_error *err);
 enum sdw_status sdw_store_events(struct sdw_store *store, struct sdw_job *job,
                                  struct sdw_error *err);
 enum sdw_status sdw_store_cancel(struct sdw_store *store, struct sdw_job *job,

@@ -95,6 +95,15 @@ static void begin(struct sdw_jobs *jobs, struct sdw_job *job, struct sdw_text *s
                  job->params.width, job->params.height, (unsigned long long)job->params.seed);
 }
 
+/* It goes on when the worker starts again. */
+static void interrupt(struct sdw_jobs *jobs, struct sdw_job *job)
+{
+    struct sdw_error err;
+    sdw_log_info("job %s: interrupted at step %d of %d", job->id, job->step, job->total);
+    if (sdw_store_interrupt(jobs->store, job, &err))
+        sdw_log_warn("job %s: %s", job->id, err.message);
+}
+
 static void run(struct sdw_jobs *jobs, struct sdw_job *job)
 {
     struct sdw_error err = {0};
@@ -123,7 +132,7 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
     if (sdw_job_has_ended(job) || interrupted || status)
         sdw_text_free(&result.png);
     if (interrupted)
-        sdw_log_info("job %s: interrupted at step %d of %d", job->id, job->step, job->total);
+        interrupt(jobs, job);
     else if (!sdw_job_has_ended(job)) { /* else a stop has ended it */
         job->result = result;
         finish(job, status, &err);

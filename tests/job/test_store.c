@@ -383,6 +383,37 @@ static void cancel_is_remembered(void **state)
     close_house(house);
 }
 
+/* A job that takes its worker down with it does so a few times only; a stop is no such thing. */
+static void deadly_jobs_fail(void **state)
+{
+    (void)state;
+    char id[SDW_JOB_ID_MAX];
+    struct sdw_job_status status;
+    struct house *house = new_house((struct sdw_jobs_options){0});
+    submit(house, id, 3);
+    for (int i = 0; i < SDW_JOB_ATTEMPTS_MAX + 2; i++) {
+        atomic_store(&house->painter.hold, 1);
+        start(house);
+        wait_for(house, id, SDW_JOB_RUNNING, 0);
+        sdw_jobs_close(house->jobs);
+        assert_int_equal(try_open(house, (struct sdw_jobs_options){0}, NULL), SDW_OK);
+    }
+    for (int i = 0; i < SDW_JOB_ATTEMPTS_MAX; i++) {
+        status_of(house, id, &status);
+        assert_int_equal(status.state, SDW_JOB_QUEUED);
+        atomic_store(&house->painter.hold, 1);
+        start(house);
+        wait_for(house, id, SDW_JOB_RUNNING, 0);
+        struct house *copy = crashed_copy(house, (struct sdw_jobs_options){0});
+        close_house(house);
+        house = copy;
+    }
+    status_of(house, id, &status);
+    assert_int_equal(status.state, SDW_JOB_FAILED);
+    assert_string_equal(status.error, "the worker ended 5 times while it ran step 1 of this job");
+    close_house(house);
+}
+
 /* A deadline is counted from the submit, in whatever process. */
 static void deadlines_go_on(void **state)
 {
@@ -572,6 +603,7 @@ int main(void)
         cmocka_unit_test(interrupted_goes_on),
         cmocka_unit_test(cancel_is_remembered),
         cmocka_unit_test(deadlines_go_on),
+        cmocka_unit_test(deadly_jobs_fail),
         cmocka_unit_test(previews_are_kept),
         cmocka_unit_test(stop_keeps_the_queue),
         cmocka_unit_test(keys_are_remembered),
