@@ -39,8 +39,10 @@ struct sdw_heartbeat {
 static void put_worker(struct sdw_json *json, const struct sdw_heartbeat_options *options,
                        const char *status)
 {
-    char timestamp[SDW_TIMESTAMP_MAX];
+    char timestamp[SDW_TIMESTAMP_MAX], detail[SDW_HEARTBEAT_DETAIL_BYTES_MAX] = "";
     sdw_clock_timestamp(timestamp);
+    if (options->detail)
+        options->detail(options->detail_context, detail, sizeof detail);
     sdw_json_open(json, NULL, '{');
     sdw_json_open(json, "worker", '{');
     sdw_json_string(json, "id", options->worker_id);
@@ -48,6 +50,8 @@ static void put_worker(struct sdw_json *json, const struct sdw_heartbeat_options
     sdw_json_string(json, "device", options->device);
     sdw_json_integer(json, "port", options->port);
     sdw_json_string(json, "status", status);
+    if (*detail)
+        sdw_json_string(json, "detail", detail);
     sdw_json_string(json, "implementation", "sd-worker");
     sdw_json_string(json, "version", options->version);
     sdw_json_close(json, '}');

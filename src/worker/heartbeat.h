@@ -9,6 +9,9 @@
 
 #include "base/status.h"
 
+#include <stddef.h>
+
+#define SDW_HEARTBEAT_DETAIL_BYTES_MAX 256
 #define SDW_HEARTBEAT_INTERVAL_S       30
 #define SDW_HEARTBEAT_TIMEOUT_S        5           /* of one post */
 #define SDW_HEARTBEAT_ANSWER_BYTES_MAX (64u << 10) /* of a queen's answer */
@@ -21,6 +24,11 @@ struct sdw_heartbeat_options {
     const char *callback_url; /* posted to once when the status becomes "ready"; NULL: not */
     const char *worker_id, *model_id, *device, *version;
     int port;
+    /* Writes what the worker is busy with ("downloading ...", at most size bytes) or "" into text,
+     * which goes out as the worker's "detail"; called from the heartbeat's thread. NULL: nothing.
+     */
+    void (*detail)(void *context, char *text, size_t size);
+    void *detail_context;
     double timeout_s; /* of one post; 0: SDW_HEARTBEAT_TIMEOUT_S */
     double second_s; /* how long a second of the schedule is; 0: one second. Tests are in a hurry */
 };

@@ -41,9 +41,10 @@ struct serve {
     struct sdw_server_sampler samplers[SAMPLERS_MAX];
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    enum phase phase;                    /* this and the next three are under the lock */
+    enum phase phase;                    /* this and the next four are under the lock */
     char loading[SDW_DOWNLOAD_LINE_MAX]; /* what the loading is about */
     double loaded;                       /* 0..1, negative while unknown */
+    struct sdw_hub_state hub;            /* of a download; no bytes when there is none */
     struct sdw_download download;
 };
 
@@ -67,8 +68,22 @@ static void tell_state(void *context, struct sdw_server_state *state)
     else
         snprintf(state->reason, sizeof state->reason, "%s",
                  serve->phase == LOADING ? serve->loading : "worker stopping");
-    if (serve->phase == LOADING)
+    if (serve->phase == LOADING) {
         state->progress = serve->loaded;
+        state->bytes_done = (uint64_t)serve->hub.bytes_done;
+        state->bytes_total = (uint64_t)serve->hub.bytes_total;
+        state->rate_bytes_s = serve->hub.bytes_s;
+        state->left_s = serve->hub.left_s;
+    }
+    pthread_mutex_unlock(&serve->lock);
+}
+
+/* For the heartbeat: what the loading is about. */
+static void tell_detail(void *context, char *text, size_t size)
+{
+    struct serve *serve = context;
+    pthread_mutex_lock(&serve->lock);
+    snprintf(text, size, "%s", serve->phase == LOADING ? serve->loading : "");
     pthread_mutex_unlock(&serve->lock);
 }
 
@@ -77,11 +92,13 @@ static void tell_download(void *context, const struct sdw_hub_state *state)
     struct serve *serve = context;
     pthread_mutex_lock(&serve->lock);
     sdw_download_line(serve->loading, state);
+    serve->hub = *state;
     serve->loaded =
         state->bytes_total ? (double)state->bytes_done / (double)state->bytes_total : -1;
     if (state->files_done == state->files_total) { /* what follows is reading, of unknown length */
         strcpy(serve->loading, "model loading");
         serve->loaded = -1;
+        serve->hub = (struct sdw_hub_state){0};
     }
     pthread_mutex_unlock(&serve->lock);
     sdw_download_show(&serve->download, state);
@@ -235,6 +252,8 @@ static enum sdw_status start_heartbeat(struct serve *serve, struct sdw_error *er
                                             .model_id = serve->model_id,
                                             .device = serve->session.dev->id,
                                             .version = SDW_VERSION,
+                                            .detail = tell_detail,
+                                            .detail_context = serve,
                                             .port = sdw_server_port(serve->server)};
     return sdw_heartbeat_open(&serve->heartbeat, &options, err);
 }

@@ -137,6 +137,13 @@ static void depose(struct queen *queen)
 
 static char url[64];
 
+static const char *busy_with = ""; /* set before a heartbeat begins */
+
+static void tell_detail(void *context, char *text, size_t size)
+{
+    snprintf(text, size, "%s", *(const char **)context);
+}
+
 static struct sdw_heartbeat *begin(const struct queen *queen, bool callback, double second_s)
 {
     struct sdw_heartbeat *heartbeat;
@@ -149,6 +156,8 @@ static struct sdw_heartbeat *begin(const struct queen *queen, bool callback, dou
                                             .device = "cuda:0",
                                             .version = "0.1.0",
                                             .port = 8600,
+                                            .detail = tell_detail,
+                                            .detail_context = &busy_with,
                                             .timeout_s = 1,
                                             .second_s = second_s};
     if (sdw_heartbeat_open(&heartbeat, &options, &err))
@@ -178,6 +187,8 @@ static void assert_beat(const struct queen *queen, int i, const char *status)
                             members[k][1]);
     assert_int_equal(json_integer_value(json_object_get(worker, "port")), 8600);
     assert_string_equal(json_string_value(json_object_get(worker, "status")), status);
+    const char *detail = json_string_value(json_object_get(worker, "detail"));
+    assert_string_equal(detail ? detail : "", busy_with);
     const char *timestamp = json_string_value(json_object_get(body, "timestamp"));
     assert_int_equal(strlen(timestamp), 30); /* 2026-11-03T21:00:00.123456789Z */
     assert_int_equal(timestamp[29], 'Z');
@@ -203,6 +214,20 @@ static void every_status_is_told(void **state)
         assert_beat(&queen, i, statuses[i]);
     assert_beat(&queen, 5, "stopped");
     depose(&queen);
+}
+
+static void a_download_is_told(void **state)
+{
+    (void)state;
+    struct queen queen = {0};
+    busy_with = "downloading \"a/b\": 1.00 of 4.00 GB (25%), 12.0 MB/s, 250 s left";
+    crown(&queen, "o");
+    struct sdw_heartbeat *heartbeat = begin(&queen, false, 1);
+    wait_for(&queen, 1);
+    sdw_heartbeat_close(heartbeat, 1);
+    assert_beat(&queen, 0, "starting");
+    depose(&queen);
+    busy_with = "";
 }
 
 static void comes_back_every_interval(void **state)
@@ -322,13 +347,10 @@ static void bad_urls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_status_is_told),
-        cmocka_unit_test(comes_back_every_interval),
-        cmocka_unit_test(rudeness_is_retried),
-        cmocka_unit_test(silence_costs_nothing),
-        cmocka_unit_test(hears_her_again),
-        cmocka_unit_test(callback_comes_once),
-        cmocka_unit_test(bad_urls),
+        cmocka_unit_test(a_download_is_told),        cmocka_unit_test(every_status_is_told),
+        cmocka_unit_test(comes_back_every_interval), cmocka_unit_test(rudeness_is_retried),
+        cmocka_unit_test(silence_costs_nothing),     cmocka_unit_test(hears_her_again),
+        cmocka_unit_test(callback_comes_once),       cmocka_unit_test(bad_urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
