@@ -83,7 +83,7 @@ void sdw_job_append_progress(struct sdw_job *job, int step, int total)
     job->stepped_s = sdw_clock_seconds();
     job->steps_run++;
     job->steps_left = total - step;
-    if (job->state != SDW_JOB_RUNNING || job->jobs->stopping)
+    if (job->state != SDW_JOB_RUNNING)
         return;
     job->total = total;
     while (job->step < step) {
@@ -117,7 +117,7 @@ void sdw_job_append_preview(struct sdw_job *job, int step, int total, const stru
 {
     struct sdw_text text;
     int before = job->event_count;
-    if (job->state != SDW_JOB_RUNNING || job->jobs->stopping || step <= job->previewed)
+    if (job->state != SDW_JOB_RUNNING || step <= job->previewed)
         return;
     sdw_text_init(&text, SDW_PNG_BYTES_MAX);
     bool whole = sdw_text_printf(&text, NULL, "\"step\":%d,\"total\":%d,\"image_base64\":\"", step,

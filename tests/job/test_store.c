@@ -464,6 +464,25 @@ static void stop_keeps_the_queue(void **state)
     close_house(house);
 }
 
+/* A generation that does not hear the stop runs to its end, and that counts. */
+static void an_end_after_the_stop(void **state)
+{
+    (void)state;
+    char id[SDW_JOB_ID_MAX];
+    struct house *house = new_house((struct sdw_jobs_options){0});
+    atomic_store(&house->painter.hold, 1);
+    atomic_store(&house->painter.deaf, true);
+    submit(house, id, 3);
+    start(house);
+    wait_for(house, id, SDW_JOB_RUNNING, 0);
+    assert_false(sdw_jobs_stop(house->jobs, 0.02));
+    atomic_store(&house->painter.hold, 0);
+    sdw_jobs_close(house->jobs);
+    assert_int_equal(try_open(house, (struct sdw_jobs_options){0}, NULL), SDW_OK);
+    assert_whole(house, id, 3);
+    close_house(house);
+}
+
 static void keys_are_remembered(void **state)
 {
     (void)state;
@@ -604,6 +623,7 @@ int main(void)
         cmocka_unit_test(cancel_is_remembered),
         cmocka_unit_test(deadlines_go_on),
         cmocka_unit_test(deadly_jobs_fail),
+        cmocka_unit_test(an_end_after_the_stop),
         cmocka_unit_test(previews_are_kept),
         cmocka_unit_test(stop_keeps_the_queue),
         cmocka_unit_test(keys_are_remembered),
