@@ -23,10 +23,9 @@ static enum sdw_status open_libraries(struct sdw_objc *objc, struct sdw_error *e
         objc->libraries[i] = dlopen(stand_in ? stand_in : frameworks[i], RTLD_NOW | RTLD_LOCAL);
         if (!objc->libraries[i])
             return sdw_fail(err, SDW_DEVICE,
-                            "Metal is not available: %s cannot be opened%s; use sd-worker-cpu, or "
-                            "--fallback cpu",
-                            stand_in ? stand_in : frameworks[i],
-                            stand_in ? "" : ", as on any system but macOS");
+                            "Metal is not available: it needs macOS 11 or later, %s cannot be "
+                            "opened; use sd-worker-cpu, or --fallback cpu",
+                            stand_in ? stand_in : frameworks[i]);
     }
     return SDW_OK;
 }
