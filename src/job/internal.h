@@ -21,10 +21,12 @@ struct sdw_job {
     struct sdw_jobs *jobs;
     int references;            /* the queue's own is one of them, until the end is stored */
     int64_t number;            /* order of arrival; the store's key */
-    char id[SDW_JOB_ID_MAX];   /* this and the next five never change */
+    char id[SDW_JOB_ID_MAX];   /* this and the next six never change */
     char key[SDW_JOB_KEY_MAX]; /* "": none */
-    struct sdw_params params;  /* of a job that comes from the store ended: the seed alone */
-    char *shown;               /* the request as JSON, with digests for its images; owned */
+    struct sdw_params
+        params;      /* without its images; of a job that was found ended: its seed alone */
+    bool has_images; /* the request, which is in the store: fetched for the run alone */
+    char *shown;     /* the request as JSON, with digests for its images; owned */
     int warning_count;
     char warnings[SDW_PARAMS_UNKNOWN_MAX][32]; /* keys that were not known */
     enum sdw_job_state state;

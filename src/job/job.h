@@ -115,8 +115,9 @@ struct sdw_job_status {
 };
 
 void sdw_job_status(struct sdw_job *job, struct sdw_job_status *status);
-/* Neither changes. The request is a JSON object in which images are their digests; the parameters
- * of a job that had ended before it was found are its seed alone. */
+/* Neither changes. The request is a JSON object in which images are their digests. The parameters
+ * have no images (those wait in the store for the job's turn), and of a job that had ended before
+ * it was found they are its seed alone. */
 const char *sdw_job_request(const struct sdw_job *job);
 const struct sdw_params *sdw_job_params(const struct sdw_job *job);
 int sdw_job_warnings(const struct sdw_job *job);

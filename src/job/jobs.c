@@ -80,6 +80,17 @@ static struct sdw_job *new_job(struct sdw_jobs *jobs)
     return job;
 }
 
+/* A queue of large inputs is the store's to hold: they come back when the job begins. */
+static void drop_images(struct sdw_job *job)
+{
+    struct sdw_params_image *images[] = {&job->params.init_image, &job->params.mask_image};
+    for (size_t i = 0; i < sizeof images / sizeof images[0]; i++) {
+        job->has_images |= images[i]->bytes != NULL;
+        free(images[i]->bytes);
+        *images[i] = (struct sdw_params_image){0};
+    }
+}
+
 /* A job that had not ended when the last process did: queued again, unless it was to be cancelled,
  * cannot be read, or may be what ended that process. */
 static enum sdw_status bring_back(struct sdw_job *job, struct sdw_error *err)
@@ -91,6 +102,7 @@ static enum sdw_status bring_back(struct sdw_job *job, struct sdw_error *err)
                  "the worker ended %d times while it ran step %d of this job", job->attempts,
                  job->step + 1);
     job->fetched = true;
+    drop_images(job);
     job->state = SDW_JOB_QUEUED;
     job->jobs->counts.queued++;
     enum sdw_status status = sdw_store_read_events(job->jobs->store, job, err);
@@ -325,6 +337,7 @@ enum sdw_status sdw_jobs_submit(struct sdw_jobs *jobs, char id[SDW_JOB_ID_MAX],
         status = sdw_store_submit(jobs->store, job, err);
     if (!status) {
         *params = (struct sdw_params){0};
+        drop_images(job);
         snprintf(id, SDW_JOB_ID_MAX, "%s", job->id);
         list_job(job);
         jobs->counts.queued++;

@@ -63,7 +63,7 @@ static const char *const versions[] = {
 
 enum statement {
     SUBMIT, START, INTERRUPT, CANCEL, EVENT, STEP, SAVE, IMAGE, END, FORGET_STATE,
-    BY_ID, BY_KEY, NEXT, EVENTS, PNG, STATE, PAGE, COUNT, TOTALS, OLDEST, DELETE,
+    BY_ID, BY_KEY, NEXT, REQUEST, EVENTS, PNG, STATE, PAGE, COUNT, TOTALS, OLDEST, DELETE,
     STATEMENT_COUNT
 };
 
@@ -90,6 +90,7 @@ static const char *const sql[STATEMENT_COUNT] = {
     [NEXT] = JOB "WHERE ended_ms = 0 AND number > ? ORDER BY number LIMIT 1",
     [EVENTS] = "SELECT kind, members FROM events WHERE job = ? ORDER BY id",
     [PNG] = "SELECT png FROM images WHERE job = ?",
+    [REQUEST] = "SELECT request FROM jobs WHERE number = ?",
     [STATE] = "SELECT state FROM states WHERE job = ? AND maker = ?",
     [PAGE] = "SELECT id FROM jobs ORDER BY number DESC LIMIT ?2 OFFSET ?1",
     [COUNT] = "SELECT count(*) FROM jobs",
@@ -280,18 +281,14 @@ static void take_warnings(struct sdw_job *job, const char *lines)
 }
 
 /* What a request may name is the model's business, which was asked when the job was taken. */
-static enum sdw_status take_request(struct sdw_job *job, sqlite3_stmt *row, int column,
-                                    struct sdw_error *err)
+enum sdw_status sdw_store_parse(struct sdw_params *params, const char *json, size_t length,
+                                struct sdw_error *err)
 {
     static const struct sdw_params_defaults any = {.multiple = 1};
     struct sdw_faults *faults = malloc(sizeof *faults);
-    const char *json = (const char *)sqlite3_column_text(row, column);
-    if (!faults || !json) {
-        free(faults);
+    if (!faults)
         return sdw_fail(err, SDW_MEMORY, "no memory for a stored request");
-    }
-    enum sdw_status status = sdw_params_parse(
-        &job->params, json, (size_t)sqlite3_column_bytes(row, column), &any, faults, err);
+    enum sdw_status status = sdw_params_parse(params, json, length, &any, faults, err);
     free(faults);
     return status;
 }
@@ -317,7 +314,9 @@ static void fill(struct sdw_job *job, sqlite3_stmt *row)
     take_text(job->error, sizeof job->error, row, 19);
     const char *shown = (const char *)sqlite3_column_text(row, 3);
     job->shown = strdup(shown ? shown : "{}");
-    if (sqlite3_column_type(row, 21) != SQLITE_NULL && take_request(job, row, 21, &err))
+    const char *request = (const char *)sqlite3_column_text(row, 21);
+    if (request &&
+        sdw_store_parse(&job->params, request, (size_t)sqlite3_column_bytes(row, 21), &err))
         snprintf(job->error, sizeof job->error, "the stored request cannot be read: %.400s",
                  err.message);
     take_warnings(job, (const char *)sqlite3_column_text(row, 4));
@@ -404,18 +403,33 @@ enum sdw_status sdw_store_read_events(struct sdw_store *store, struct sdw_job *j
     return status;
 }
 
+/* The one value of a row; it is an error that there is none when `missing` says so. */
+static enum sdw_status take_value(enum sdw_status status, sqlite3_stmt *row, struct sdw_text *value,
+                                  const char *missing, struct sdw_error *err)
+{
+    if (!status && !row && missing)
+        status = sdw_fail(err, SDW_NOT_FOUND, "%s", missing);
+    if (!status && row)
+        status = sdw_text_append(value, sqlite3_column_blob(row, 0),
+                                 (size_t)sqlite3_column_bytes(row, 0), err);
+    sdw_database_done(row);
+    return status;
+}
+
+enum sdw_status sdw_store_read_request(struct sdw_store *store, int64_t number,
+                                       struct sdw_text *json, struct sdw_error *err)
+{
+    sqlite3_stmt *row;
+    enum sdw_status status = sdw_database_ask(&store->database, REQUEST, &row, err, "l", number);
+    return take_value(status, row, json, "the request is not in the database any more", err);
+}
+
 enum sdw_status sdw_store_read_image(struct sdw_store *store, int64_t number, struct sdw_text *png,
                                      struct sdw_error *err)
 {
     sqlite3_stmt *row;
     enum sdw_status status = sdw_database_ask(&store->database, PNG, &row, err, "l", number);
-    if (!status && !row)
-        status = sdw_fail(err, SDW_NOT_FOUND, "the image is not in the database any more");
-    if (!status)
-        status = sdw_text_append(png, sqlite3_column_blob(row, 0),
-                                 (size_t)sqlite3_column_bytes(row, 0), err);
-    sdw_database_done(row);
-    return status;
+    return take_value(status, row, png, "the image is not in the database any more", err);
 }
 
 enum sdw_status sdw_store_read_state(struct sdw_store *store, int64_t number, const char *maker,
@@ -424,11 +438,7 @@ enum sdw_status sdw_store_read_state(struct sdw_store *store, int64_t number, co
     sqlite3_stmt *row;
     enum sdw_status status =
         sdw_database_ask(&store->database, STATE, &row, err, "lt", number, maker);
-    if (!status && row)
-        status = sdw_text_append(state, sqlite3_column_blob(row, 0),
-                                 (size_t)sqlite3_column_bytes(row, 0), err);
-    sdw_database_done(row);
-    return status;
+    return take_value(status, row, state, NULL, err);
 }
 
 enum sdw_status sdw_store_page(struct sdw_store *store, char (*ids)[41], int skip, int count,

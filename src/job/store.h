@@ -25,6 +25,7 @@
 #define SDW_STORE_SHOWN_BYTES_MAX   (256u << 10) /* the same with digests for its images */
 
 struct sdw_job;
+struct sdw_params;
 struct sdw_store;
 
 /* `dir` is made when it is missing; NULL: in memory. SDW_IO: the folder cannot be written, or
@@ -64,6 +65,11 @@ enum sdw_status sdw_store_next(struct sdw_store *store, int64_t after, struct sd
 /* Adds the stored events to job->events, which is empty. */
 enum sdw_status sdw_store_read_events(struct sdw_store *store, struct sdw_job *job,
                                       struct sdw_error *err);
+/* The request with its images, as JSON, and what it says (which takes a while, and no lock). */
+enum sdw_status sdw_store_read_request(struct sdw_store *store, int64_t number,
+                                       struct sdw_text *json, struct sdw_error *err);
+enum sdw_status sdw_store_parse(struct sdw_params *params, const char *json, size_t length,
+                                struct sdw_error *err);
 enum sdw_status sdw_store_read_image(struct sdw_store *store, int64_t number, struct sdw_text *png,
                                      struct sdw_error *err);
 /* What was saved last, when `maker` saved it; else *state stays empty. */

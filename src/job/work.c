@@ -104,14 +104,35 @@ static void interrupt(struct sdw_jobs *jobs, struct sdw_job *job)
         sdw_log_warn("job %s: %s", job->id, err.message);
 }
 
+/* The request as it came, where it had images; without the lock. */
+static enum sdw_status draw(struct sdw_job *job, const struct sdw_text *request,
+                            const struct sdw_progress *progress, struct sdw_result *result,
+                            struct sdw_error *err)
+{
+    const struct sdw_runner *runner = &job->jobs->runner;
+    struct sdw_params params;
+    if (!job->has_images)
+        return runner->run(runner->context, &job->params, progress, result, err);
+    enum sdw_status status = sdw_store_parse(&params, request->data, request->length, err);
+    if (status)
+        return status;
+    status = runner->run(runner->context, &params, progress, result, err);
+    sdw_params_free(&params);
+    return status;
+}
+
 static void run(struct sdw_jobs *jobs, struct sdw_job *job)
 {
     struct sdw_error err = {0};
     struct sdw_result result = {0};
-    struct sdw_text saved;
+    struct sdw_text saved, request;
     sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
     sdw_text_init(&saved, SDW_STORE_STATE_BYTES_MAX);
+    sdw_text_init(&request, SDW_STORE_REQUEST_BYTES_MAX);
     begin(jobs, job, &saved);
+    enum sdw_status status = SDW_OK;
+    if (job->has_images)
+        status = sdw_store_read_request(jobs->store, job->number, &request, &err);
     struct sdw_progress progress = {.step = on_step,
                                     .preview = on_preview,
                                     .context = job,
@@ -121,8 +142,9 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
                                     .resume = saved.data,
                                     .resume_length = saved.length};
     pthread_mutex_unlock(&jobs->lock);
-    enum sdw_status status =
-        jobs->runner.run(jobs->runner.context, &job->params, &progress, &result, &err);
+    if (!status)
+        status = draw(job, &request, &progress, &result, &err);
+    sdw_text_free(&request);
     sdw_text_free(&saved);
     pthread_mutex_lock(&jobs->lock);
 

@@ -53,6 +53,7 @@ static enum sdw_status paint(void *context, const struct sdw_params *params,
     double start_s = sdw_clock_seconds();
     atomic_fetch_add(&painter->runs, 1);
     atomic_store(&painter->last_seed, params->seed);
+    atomic_store(&painter->input_bytes, (int)params->init_image.length);
     int done = 0;
     if (progress->resume && progress->resume_length == sizeof done)
         memcpy(&done, progress->resume, sizeof done);

@@ -14,6 +14,7 @@ struct painter {
     const char *fail;       /* sentence that every run fails with, or NULL */
     atomic_int runs, ended; /* runs begun and over */
     atomic_int skipped;     /* steps that were not painted, because a saved run had them */
+    atomic_int input_bytes; /* of the last run's init_image */
     atomic_ullong last_seed;
 };
 

@@ -483,6 +483,41 @@ static void an_end_after_the_stop(void **state)
     close_house(house);
 }
 
+/* Inputs wait on the disk, and are there when the job begins, in this process or the next. */
+static void inputs_are_kept(void **state)
+{
+    (void)state;
+    char id[SDW_JOB_ID_MAX];
+    struct sdw_text png;
+    struct house *house = new_house((struct sdw_jobs_options){0});
+    sdw_text_init(&png, SDW_PNG_BYTES_MAX);
+    painter_png(&png, 64, 64, 1);
+    int length = (int)png.length;
+    struct sdw_params params = {
+        .prompt = strdup("a cat"),
+        .steps = 2,
+        .width = 64,
+        .height = 64,
+        .strength = 1,
+        .strength_given = true,
+        .init_image = {(uint8_t *)png.data, png.length, 64, 64}}; /* taken over */
+    assert_int_equal(sdw_jobs_submit(house->jobs, id, &params, NULL, NULL, NULL), SDW_OK);
+    struct house *copy = crashed_copy(house, (struct sdw_jobs_options){0});
+    struct house *both[] = {house, copy};
+    for (int i = 0; i < 2; i++) {
+        struct sdw_job *job = sdw_jobs_find(both[i]->jobs, id);
+        assert_null(sdw_job_params(job)->init_image.bytes);
+        assert_non_null(strstr(sdw_job_request(job), "\"init_image_sha256\":\""));
+        sdw_job_release(job);
+        start(both[i]);
+        wait_for(both[i], id, SDW_JOB_COMPLETED, 2);
+        assert_int_equal(atomic_load(&both[i]->painter.input_bytes), length);
+    }
+    assert_whole(copy, id, 2);
+    close_house(copy);
+    close_house(house);
+}
+
 static void keys_are_remembered(void **state)
 {
     (void)state;
@@ -623,6 +658,7 @@ int main(void)
         cmocka_unit_test(cancel_is_remembered),
         cmocka_unit_test(deadlines_go_on),
         cmocka_unit_test(deadly_jobs_fail),
+        cmocka_unit_test(inputs_are_kept),
         cmocka_unit_test(an_end_after_the_stop),
         cmocka_unit_test(previews_are_kept),
         cmocka_unit_test(stop_keeps_the_queue),
