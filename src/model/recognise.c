@@ -463,10 +463,11 @@ static json_t *describe_schedule(struct sketch *s)
 {
     double first = sdw_config_real(&s->yaml, MODEL "linear_start", 1e-9, 0.999, 0.00085);
     double last = sdw_config_real(&s->yaml, MODEL "linear_end", 1e-9, 0.999, 0.012);
-    bool zero = has(s->file, "ztsnr"); /* then the first step must be at the last timestep */
+    bool zero = has(s->file, "ztsnr"); /* then the first step must be at the last timestep, which
+                                          is nothing but noise: not every class can begin there */
     return json_pack("{s:s,s:f,s:f,s:s,s:i,s:s,s:s,s:i,s:b,s:b,s:b,s:b}", "_class_name",
-                     s->family->scheduler, "beta_start", first, "beta_end", last, "beta_schedule",
-                     "scaled_linear", "num_train_timesteps",
+                     zero ? "EulerDiscreteScheduler" : s->family->scheduler, "beta_start", first,
+                     "beta_end", last, "beta_schedule", "scaled_linear", "num_train_timesteps",
                      yaml_int(s, MODEL, "timesteps", 2, 10000, 1000), "prediction_type",
                      s->prediction, "timestep_spacing", zero ? "trailing" : "leading",
                      "steps_offset", 1, "set_alpha_to_one", 0, "clip_sample", 0, "skip_prk_steps",

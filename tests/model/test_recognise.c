@@ -229,6 +229,30 @@ static void full_size(void **state)
     }
 }
 
+static void zero_terminal_snr(void **state)
+{
+    (void)state;
+    static const char *const said[] = {"\"rescale_betas_zero_snr\": true",
+                                       "\"timestep_spacing\": \"trailing\"",
+                                       "\"_class_name\": \"EulerDiscreteScheduler\""};
+    static struct sdw_model_config known;
+    struct sdw_model_source *source;
+    struct sdw_model_source_options options = {.path = path, .prediction_type = "v_prediction"};
+    struct sdw_text text;
+    sdw_text_init(&text, 1 << 16);
+    assert_int_equal(sdw_model_config_read(&known, "tests/model/geometry/sd15", NULL), SDW_OK);
+    write_checkpoint(&known, "ztsnr");
+    assert_int_equal(sdw_model_source_open(&source, &options, NULL), SDW_OK);
+    assert_int_equal(sdw_model_source_text(&text, source, "scheduler/scheduler_config.json", NULL),
+                     SDW_OK);
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++)
+        if (!strstr(text.data, said[i]))
+            fail_msg("%s is not in %s", said[i], text.data);
+    assert_non_null(strstr(text.data, "\"prediction_type\": \"v_prediction\""));
+    sdw_text_free(&text);
+    sdw_model_source_close(source);
+}
+
 /* Files that people try, and are told about. */
 static void told(void **state)
 {
@@ -267,6 +291,7 @@ static void told(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(full_size), cmocka_unit_test(told)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(full_size),
+                                       cmocka_unit_test(zero_terminal_snr), cmocka_unit_test(told)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
