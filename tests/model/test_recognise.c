@@ -192,20 +192,21 @@ static void full_size(void **state)
     (void)state;
     static const struct {
         const char *folder;
-        int in_channels;
+        int in_channels, guidance_width; /* the latter of LCM models */
         const char *marker, *prediction;
         int size;
     } cases[] = {
-        {"sd15", 4, NULL, "epsilon", 512},
-        {"sd15", 9, NULL, "epsilon", 512},
-        {"sd15", 4, "v_pred", "v_prediction", 512},
-        {"sd21", 4, NULL, "epsilon", 512},
-        {"sd21", 4, V_BIAS, "v_prediction", 768},
-        {"sd21", 9, V_BIAS, "epsilon", 512}, /* inpainting models predict noise */
-        {"sdxl", 4, NULL, "epsilon", 1024},
-        {"sdxl", 9, NULL, "epsilon", 1024},
-        {"sdxl", 4, "v_pred", "v_prediction", 1024},
-        {"sdxl-refiner", 4, NULL, "epsilon", 1024},
+        {"sd15", 4, 0, NULL, "epsilon", 512},
+        {"sd15", 9, 0, NULL, "epsilon", 512},
+        {"sd15", 4, 256, NULL, "epsilon", 512},
+        {"sd15", 4, 0, "v_pred", "v_prediction", 512},
+        {"sd21", 4, 0, NULL, "epsilon", 512},
+        {"sd21", 4, 0, V_BIAS, "v_prediction", 768},
+        {"sd21", 9, 0, V_BIAS, "epsilon", 512}, /* inpainting models predict noise */
+        {"sdxl", 4, 0, NULL, "epsilon", 1024},
+        {"sdxl", 9, 0, NULL, "epsilon", 1024},
+        {"sdxl", 4, 0, "v_pred", "v_prediction", 1024},
+        {"sdxl-refiner", 4, 0, NULL, "epsilon", 1024},
     };
     static struct sdw_model_config known, seen;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -215,6 +216,7 @@ static void full_size(void **state)
         snprintf(folder, sizeof folder, "tests/model/geometry/%s", cases[i].folder);
         assert_int_equal(sdw_model_config_read(&known, folder, &err), SDW_OK);
         known.unet.in_channels = cases[i].in_channels;
+        known.unet.time_cond_width = cases[i].guidance_width;
         write_checkpoint(&known, cases[i].marker);
         struct sdw_model_source_options options = {.path = path};
         if (sdw_model_source_open(&source, &options, &err) ||
