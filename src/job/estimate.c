@@ -37,7 +37,7 @@ double sdw_job_remaining(const struct sdw_job *job)
 {
     const struct sdw_jobs *jobs = job->jobs;
     double step_s = jobs->step_cost * step_units(job), since_s = 0;
-    int steps_left = job->total;
+    int steps_left = job->total - job->step; /* an interrupted job goes on about there */
     if (job->state == SDW_JOB_RUNNING && job->steps_run > 0) { /* its own pace is the best guess */
         step_s = (job->stepped_s - job->started_s) / job->steps_run;
         steps_left = job->steps_left;
