@@ -52,13 +52,14 @@ struct fiber {
     enum state state;
     size_t bytes; /* AT_EXCHANGE */
     int turn;     /* exchanges so far: picks the side of the slots */
+    int barriers; /* so far: picks the mark */
     void *tsan;
 };
 
 static struct {
     struct fiber fiber[LOCKSTEP_THREADS_MAX];
     unsigned char slot[2][LOCKSTEP_THREADS_MAX][LOCKSTEP_VALUE_MAX];
-    char *stacks;
+    char *stacks, barrier_marks[2];
     ucontext_t scheduler;
 #ifdef JUMPS
     jmp_buf scheduler_jump;
@@ -125,13 +126,17 @@ UNSEEN static void enter(void)
     }
 }
 
+/* Two marks in turn: the first thread to go on reaches the next barrier before the last one has
+ * left this, and must not seem to be before it. */
 UNSEEN void lockstep_barrier(void)
 {
     assert(group.body && "inside a body");
-    leave_mark(&group.fiber);
-    group.fiber[group.current].state = AT_BARRIER;
+    struct fiber *me = &group.fiber[group.current];
+    char *mark = &group.barrier_marks[me->barriers++ % 2];
+    leave_mark(mark);
+    me->state = AT_BARRIER;
     to_scheduler();
-    pass_mark(&group.fiber);
+    pass_mark(mark);
 }
 
 UNSEEN static void copy(unsigned char *to, const unsigned char *from, size_t bytes)
@@ -228,7 +233,7 @@ UNSEEN static void prepare(int thread)
 {
     struct fiber *fiber = &group.fiber[thread];
     fiber->state = RUNNING;
-    fiber->turn = 0;
+    fiber->turn = fiber->barriers = 0;
     if (fiber->made)
         return;
     fiber->made = true;
