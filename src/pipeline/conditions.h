@@ -2,10 +2,11 @@
 #ifndef SDW_PIPELINE_CONDITIONS_H
 #define SDW_PIPELINE_CONDITIONS_H
 
-#include "pipeline/engine_internal.h"
+#include "pipeline/wording.h"
 
 /* Rows are uncond, cond with guidance, else cond alone. All arrays are owned. */
 struct sdw_conditions {
+    struct sdw_wording wording;
     int rows, tokens, clip_skip;
     float *hidden;   /* [rows,tokens,context width] */
     float *pooled;   /* [rows,pooled width], XL only */

@@ -277,6 +277,7 @@ void sdw_engine_close(struct sdw_engine *engine)
         sdw_clip_text_close(engine->text[i]);
         sdw_tokenizer_close(engine->tokenizer[i]);
     }
+    sdw_text_cache_free(&engine->text_cache);
     sdw_unet_close(engine->unet);
     sdw_vae_close(engine->vae);
     sdw_vae_close(engine->encoder);

@@ -8,6 +8,7 @@
 #include "model/vae.h"
 #include "pipeline/engine.h"
 #include "pipeline/preview.h"
+#include "pipeline/text_cache.h"
 #include "sample/sampler.h"
 #include "text/tokenizer.h"
 
@@ -35,6 +36,7 @@ struct sdw_engine {
     struct sdw_vae *vae;                 /* the decoder */
     struct sdw_vae *encoder;             /* NULL until an image comes in: see sdw_engine_encoder */
     struct sdw_schedule_config schedule; /* of the model's scheduler_config.json */
+    struct sdw_text_cache text_cache;
     struct sdw_preview preview;
     struct sdw_params_defaults defaults;
     char model_id[256];

@@ -112,6 +112,18 @@ static enum sdw_status open_context(struct run *run, struct sdw_error *err)
     return sdw_unet_context_new(&run->context, run->engine->unet, &conditions, err);
 }
 
+/* What became of the prompts. */
+static enum sdw_status report(const struct run *run, struct sdw_result *result,
+                              struct sdw_error *err)
+{
+    struct sdw_text text;
+    sdw_text_init(&text, SDW_WORDING_REPORT_BYTES_MAX);
+    enum sdw_status status = sdw_wording_report(&text, &run->conditions.wording, run->params, err);
+    free(result->report);
+    result->report = text.data;
+    return status;
+}
+
 /* The guided prediction for evaluation i ends up in run->prediction. */
 static enum sdw_status predict(struct run *run, int i, struct sdw_error *err)
 {
@@ -297,6 +309,8 @@ static enum sdw_status run_all(struct run *run, float **pixels, struct sdw_resul
     if (sdw_sampler_evals(run->sampler) == 0)
         return give_back(run, pixels, err);
     status = sdw_conditions_make(&run->conditions, run->engine, run->params, run->options, err);
+    if (!status && !run->options->embeds)
+        status = report(run, result, err);
     double encoded = sdw_clock_seconds();
     if (!status)
         status = begin(run, err);

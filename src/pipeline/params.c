@@ -17,6 +17,7 @@
 const struct sdw_param_row sdw_param_rows[] = {
     {"prompt", SDW_PARAM_TEXT, AT(prompt), 0, 1, SDW_PARAMS_TEXT_MAX, true, NULL, .help = "what to draw"},
     {"negative_prompt", SDW_PARAM_TEXT, AT(negative_prompt), 0, 0, SDW_PARAMS_TEXT_MAX, false, "none", .help = "what to stay away from"},
+    {"prompt_syntax", SDW_PARAM_TEXT, AT(prompt_syntax), 0, 1, 16, false, "weighted", .help = "weighted reads (word:1.3), ((word)), [word] and BREAK, and goes on after 75 tokens; plain reads the text as it is and cuts it there, as diffusers does", .choices = {"weighted", "plain"}},
     {"steps", SDW_PARAM_INTEGER, AT(steps), 0, 1, SDW_PARAMS_STEPS_MAX, false, "the model's", .help = "denoising steps"},
     {"guidance_scale", SDW_PARAM_REAL, AT(guidance_scale), AT(guidance_given), 0, 30, false, "the model's", .help = "how strongly the prompt pulls; guidance runs when over 1"},
     {"seed", SDW_PARAM_SEED, AT(seed), AT(seed_given), 0, 0x1p64, false, "drawn", .help = "where the noise starts; -1 draws one"},
@@ -30,7 +31,7 @@ const struct sdw_param_row sdw_param_rows[] = {
     {"mask_blur", SDW_PARAM_INTEGER, AT(mask_blur), 0, 0, SDW_MASK_BLUR_MAX, false, "0", .help = "softness in pixels of the seam between what is repainted and what is kept"},
     {"paste_back", SDW_PARAM_FLAG, AT(paste_back), AT(paste_back_given), 0, 1, false, "true", .help = "the kept pixels of an inpaint are those of the input, bit for bit"},
     {"inpaint_method", SDW_PARAM_TEXT, AT(inpaint_method), 0, 1, 16, false, "blend", .help = "how a model that is not made for inpainting keeps what is kept; legacy is diffusers' former way, with grey masks", .choices = {"blend", "legacy"}},
-    {"clip_skip", SDW_PARAM_INTEGER, AT(clip_skip), 0, 0, 11, false, "0", .help = "layers of the text encoder left out at its end"},
+    {"clip_skip", SDW_PARAM_INTEGER, AT(clip_skip), 0, 0, 11, false, "0", .help = "layers of the text encoder left out at its end, besides what the model leaves out; web UIs count one more"},
     {"sampler", SDW_PARAM_TEXT, AT(sampler), 0, 1, 64, false, "the model's", .help = "a name of GET /v1/samplers"},
     {"schedule", SDW_PARAM_TEXT, AT(schedule), 0, 1, 32, false, "the model's", .help = "noise levels of the sampler: normal or karras"},
     {"eta", SDW_PARAM_REAL, AT(eta), 0, 0, 1, false, "0", .help = "noise of the sampler ddim: 0 none, 1 as much as ddpm"},

@@ -34,6 +34,7 @@ struct sdw_params_image {
 struct sdw_params {
     char *prompt;          /* owned, never NULL in a sound request */
     char *negative_prompt; /* owned; NULL: none was given */
+    char *prompt_syntax;   /* owned; NULL: "weighted" */
     char *sampler;         /* owned; NULL: the model's */
     char *schedule;        /* owned; NULL: the model's */
     int steps;             /* 0: the model's; likewise width and height */

@@ -1,6 +1,6 @@
 /* plan.c: what an image will take, told by walking its shapes on a device that computes nothing. */
-#include "pipeline/engine_internal.h"
 #include "pipeline/guidance.h"
+#include "pipeline/wording.h"
 
 #include "model/trace.h"
 
@@ -61,14 +61,27 @@ enum sdw_status sdw_engine_plan(struct sdw_engine_plan *plan, struct sdw_engine 
     return status;
 }
 
+/* Tokens that the UNet will see of each prompt. */
+static enum sdw_status count_tokens(int *tokens, const struct sdw_engine *engine,
+                                    const struct sdw_params *params, struct sdw_error *err)
+{
+    struct sdw_wording wording = {0};
+    enum sdw_status status = sdw_wording_read(&wording, engine, params, err);
+    *tokens = wording.chunks * wording.length;
+    sdw_wording_free(&wording);
+    return status;
+}
+
 enum sdw_status sdw_engine_fit(struct sdw_engine_plan *plan, size_t *left,
                                struct sdw_engine *engine, const struct sdw_params *params,
                                struct sdw_error *err)
 {
     size_t held = atomic_load(&engine->scratch_held);
+    int tokens;
     *left = engine->dev->ops->memory_free(engine->dev);
-    enum sdw_status status =
-        sdw_engine_plan(plan, engine, params, engine->config.text[0].positions, held + *left, err);
+    enum sdw_status status = count_tokens(&tokens, engine, params, err);
+    if (!status)
+        status = sdw_engine_plan(plan, engine, params, tokens, held + *left, err);
     if (status || plan->scratch_bytes <= held + *left)
         return status;
     return sdw_fail(

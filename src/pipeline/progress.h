@@ -34,13 +34,14 @@ struct sdw_progress {
 };
 
 /* What a generation leaves. The caller initialises png with sdw_text_init(&png, SDW_PNG_BYTES_MAX)
- * and frees it. */
+ * and frees it, and the report. */
 struct sdw_result {
     struct sdw_text png; /* as many files as the request asks images, one after the other;
                             sdw_png_length tells them apart */
     uint64_t seed;       /* of the first */
     int width, height;
     double text_s, unet_s, vae_s, png_s; /* seconds of each stage */
+    char *report; /* owned: JSON about the prompts, see sdw_wording_report; NULL: there is none */
 };
 
 /* Whoever can turn a request into an image: the engine, or a stand-in of a test. Fails with

@@ -196,6 +196,8 @@ static enum sdw_status run_image(struct sdw_engine *engine, const struct batch *
     result->text_s += one.text_s;
     result->unet_s += one.unet_s;
     result->vae_s += one.vae_s;
+    free(result->report); /* the same for every image */
+    result->report = one.report;
     result->width = one.width;
     result->height = one.height;
     sdw_canvas_free(&canvas);

@@ -110,6 +110,7 @@ static enum sdw_status measure(const struct sdw_options *options, struct sdw_req
         free(text);
         json_decref(object);
         sdw_text_free(&result.png);
+        free(result.report);
     }
     sdw_session_close(&session);
     return status;

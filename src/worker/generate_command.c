@@ -125,6 +125,7 @@ static enum sdw_status draw(struct sdw_session *session, struct sdw_params *para
                result.width, result.height, result.seed, sdw_clock_seconds() - bar.start,
                result.text_s, result.unet_s, result.vae_s);
     sdw_text_free(&result.png);
+    free(result.report);
     return status;
 }
 

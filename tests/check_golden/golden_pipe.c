@@ -153,6 +153,7 @@ static void run_image(struct one *one, const char *name, const json_t *test,
     struct golden *g = one->pipes->g;
     const json_t *args = json_object_get(test, "args");
     struct sdw_params params = {
+        .prompt_syntax = (char *)"plain", /* as diffusers reads it */
         .prompt = (char *)text_of(args, "prompt", one->row),
         .negative_prompt = (char *)text_of(args, "negative_prompt", one->row),
         .steps = (int)json_integer_value(json_object_get(args, "num_inference_steps")),
@@ -204,6 +205,7 @@ static void run_image(struct one *one, const char *name, const json_t *test,
         compare_image(g, label, pixels, image + one->row * count, count);
         free(pixels);
     }
+    free(result.report);
     sdw_canvas_free(&canvas);
     free(params.init_image.bytes);
     free(params.mask_image.bytes);

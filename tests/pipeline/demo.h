@@ -79,6 +79,7 @@ static inline void demo_draw(struct sdw_image *image, struct sdw_text *png,
     if (runner.run(runner.context, params, progress, &result, &err) ||
         sdw_image_decode(image, result.png.data, result.png.length, 3, &err))
         fail_msg("%s", err.message);
+    free(result.report);
     if (png)
         *png = result.png;
     else

@@ -125,6 +125,7 @@ static void draws_what_is_asked(const char *object, const char *ground)
         fail_msg("\"%s\" drew a %s on %s", prompt, names[saw], grounds[saw_ground].name);
     sdw_image_free(&drawn);
     sdw_text_free(&result.png);
+    free(result.report);
     sdw_params_free(&params);
 }
 
