@@ -123,8 +123,10 @@ enum MHD_Result sdw_handle_info(struct request *request)
     sdw_json_real(&json, "uptime_s",
                   (double)(sdw_clock_unix_ms() - request->server->opened_ms) / 1e3, 0);
     sdw_json_open(&json, "capabilities", '{');
+    const struct sdw_param_row *operation = sdw_params_row("operation");
     sdw_json_open(&json, "operations", '[');
-    sdw_json_string(&json, NULL, "image_generation");
+    for (int i = 0; i < SDW_PARAM_NAMES_MAX && operation->choices[i]; i++)
+        sdw_json_string(&json, NULL, operation->choices[i]);
     sdw_json_close(&json, ']');
     sdw_json_open(&json, "samplers", '[');
     for (int i = 0; i < options->sampler_count; i++)

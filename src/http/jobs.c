@@ -198,6 +198,9 @@ static void put_job(struct sdw_json *json, struct sdw_job *job)
     put_timings(json, &status);
     sdw_json_string(json, "error", status.error[0] ? status.error : NULL);
     sdw_json_raw(json, "params", sdw_job_request(job));
+    const char *report = sdw_job_report(job);
+    if (report)
+        sdw_json_raw(json, "prompts", report);
     sdw_json_open(json, "unknown_keys", '[');
     for (int i = 0; i < sdw_job_warnings(job); i++)
         sdw_json_string(json, NULL, sdw_job_warning(job, i));

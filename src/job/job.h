@@ -120,6 +120,8 @@ void sdw_job_status(struct sdw_job *job, struct sdw_job_status *status);
  * it was found they are its seed alone. */
 const char *sdw_job_request(const struct sdw_job *job);
 const struct sdw_params *sdw_job_params(const struct sdw_job *job);
+/* Of a completed job: JSON about what became of its prompts (pipeline/wording.h); else NULL. */
+const char *sdw_job_report(struct sdw_job *job);
 int sdw_job_warnings(const struct sdw_job *job);
 const char *sdw_job_warning(const struct sdw_job *job, int i); /* the key that was not known */
 

@@ -48,7 +48,7 @@ static void free_job(struct sdw_job *job)
     sdw_job_unlist(job);
     sdw_params_free(&job->params);
     free(job->shown);
-    sdw_text_free(&job->result.png);
+    sdw_result_free(&job->result);
     for (int i = 0; i < job->event_count; i++)
         free(job->events[i].members);
     free(job->events);
@@ -502,6 +502,14 @@ void sdw_job_status(struct sdw_job *job, struct sdw_job_status *status)
     snprintf(status->id, sizeof status->id, "%s", job->id);
     snprintf(status->error, sizeof status->error, "%s", job->error);
     pthread_mutex_unlock(&job->jobs->lock);
+}
+
+const char *sdw_job_report(struct sdw_job *job)
+{
+    pthread_mutex_lock(&job->jobs->lock);
+    const char *report = job->result.report;
+    pthread_mutex_unlock(&job->jobs->lock);
+    return report;
 }
 
 const char *sdw_job_request(const struct sdw_job *job)

@@ -59,6 +59,8 @@ static const char *const versions[] = {
     "  state BLOB NOT NULL);",
     /* 2: starts since the last step, so that a job that kills its worker does not do so for ever */
     "ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;",
+    /* 3: what became of the prompts, JSON */
+    "ALTER TABLE jobs ADD COLUMN report TEXT;",
 };
 
 enum statement {
@@ -68,7 +70,7 @@ enum statement {
 };
 
 #define JOB "SELECT number, id, key, shown, unknown, state, cancel, step, total, created_ms, started_ms, ended_ms, " \
-            "elapsed_s, text_s, unet_s, vae_s, png_s, width, height, error, seed, request, attempts FROM jobs "
+            "elapsed_s, text_s, unet_s, vae_s, png_s, width, height, error, seed, request, attempts, report FROM jobs "
 
 static const char *const sql[STATEMENT_COUNT] = {
     [SUBMIT] = "INSERT INTO jobs (id, key, request, shown, seed, unknown, state, total, created_ms) "
@@ -81,7 +83,7 @@ static const char *const sql[STATEMENT_COUNT] = {
     [SAVE] = "INSERT OR REPLACE INTO states (job, maker, state) VALUES (?,?,?)",
     [IMAGE] = "INSERT INTO images (job, png) VALUES (?,?)",
     [END] = "UPDATE jobs SET state = ?2, step = ?3, total = ?4, ended_ms = ?5, elapsed_s = ?6, text_s = ?7, "
-            "unet_s = ?8, vae_s = ?9, png_s = ?10, width = ?11, height = ?12, error = ?13, request = NULL, bytes = length(shown) + ?14 "
+            "unet_s = ?8, vae_s = ?9, png_s = ?10, width = ?11, height = ?12, error = ?13, report = ?15, request = NULL, bytes = length(shown) + ?14 "
             "+ (SELECT sum(length(members)) FROM events WHERE job = ?1) WHERE number = ?1 "
             "RETURNING bytes",
     [FORGET_STATE] = "DELETE FROM states WHERE job = ?",
@@ -249,11 +251,12 @@ enum sdw_status sdw_store_end(struct sdw_store *store, struct sdw_job *job, stru
         status = sdw_database_run(database, FORGET_STATE, err, "l", job->number);
     sqlite3_stmt *row = NULL;
     if (!status)
-        status = sdw_database_ask(database, END, &row, err, "ltiilrrrrriitl", job->number,
-                                  sdw_job_state_name(job->state), job->step, job->total,
-                                  job->ended_ms, job->elapsed_s, result->text_s, result->unet_s,
-                                  result->vae_s, result->png_s, result->width, result->height,
-                                  job->error, image ? (int64_t)result->png.length : (int64_t)0);
+        status =
+            sdw_database_ask(database, END, &row, err, "ltiilrrrrriitlt", job->number,
+                             sdw_job_state_name(job->state), job->step, job->total, job->ended_ms,
+                             job->elapsed_s, result->text_s, result->unet_s, result->vae_s,
+                             result->png_s, result->width, result->height, job->error,
+                             image ? (int64_t)result->png.length : (int64_t)0, result->report);
     if (row)
         job->bytes = sqlite3_column_int64(row, 0);
     sdw_database_done(row);
@@ -336,6 +339,8 @@ static void fill(struct sdw_job *job, sqlite3_stmt *row)
     result->width = sqlite3_column_int(row, 17);
     result->height = sqlite3_column_int(row, 18);
     job->attempts = sqlite3_column_int(row, 22);
+    const char *report = (const char *)sqlite3_column_text(row, 23);
+    result->report = report ? strdup(report) : NULL;
     result->seed = job->params.seed = (uint64_t)sqlite3_column_int64(row, 20);
 }
 

@@ -152,7 +152,7 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
     bool interrupted =
         jobs->stopping && status == SDW_CANCELLED && !job->cancel_asked && !job->late;
     if (sdw_job_has_ended(job) || interrupted || status)
-        sdw_text_free(&result.png);
+        sdw_result_free(&result);
     if (interrupted)
         interrupt(jobs, job);
     else if (!sdw_job_has_ended(job)) { /* else a stop has ended it */

@@ -105,6 +105,9 @@ struct sdw_param_row {
 extern const struct sdw_param_row sdw_param_rows[];
 extern const int sdw_param_count;
 
+/* By name or alias; NULL when there is none. Underscores of the name may be dashes. */
+const struct sdw_param_row *sdw_params_row(const char *name);
+
 /* One thing wrong with a request. */
 struct sdw_fault {
     char field[32];

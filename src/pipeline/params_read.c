@@ -332,7 +332,7 @@ static bool is_name(const char *name, const char *given)
     return *name == *given;
 }
 
-static const struct sdw_param_row *find_row(const char *name)
+const struct sdw_param_row *sdw_params_row(const char *name)
 {
     for (int i = 0; i < sdw_param_count; i++) {
         const struct sdw_param_row *row = &sdw_param_rows[i];
@@ -352,7 +352,7 @@ static void read_members(struct sdw_params *params, const json_t *body, struct s
     uint64_t seen = 0; /* a bit for each row */
     json_object_foreach((json_t *)body, key, value)
     {
-        const struct sdw_param_row *row = strchr(key, '-') ? NULL : find_row(key);
+        const struct sdw_param_row *row = strchr(key, '-') ? NULL : sdw_params_row(key);
         if (json_is_null(value))
             continue;
         if (row) {
@@ -400,7 +400,7 @@ enum sdw_status sdw_params_parse(struct sdw_params *params, const char *json, si
 bool sdw_params_set(struct sdw_params *params, const char *name, const char *value,
                     struct sdw_faults *faults)
 {
-    const struct sdw_param_row *row = find_row(name);
+    const struct sdw_param_row *row = sdw_params_row(name);
     if (!row)
         return false;
     char *end;

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 /* Of the encoded images of a job: over twice the pixels of the largest ones. */
 #define SDW_PNG_BYTES_MAX (256u << 20)
@@ -34,7 +35,7 @@ struct sdw_progress {
 };
 
 /* What a generation leaves. The caller initialises png with sdw_text_init(&png, SDW_PNG_BYTES_MAX)
- * and frees it, and the report. */
+ * and calls sdw_result_free. */
 struct sdw_result {
     struct sdw_text png; /* as many files as the request asks images, one after the other;
                             sdw_png_length tells them apart */
@@ -43,6 +44,13 @@ struct sdw_result {
     double text_s, unet_s, vae_s, png_s; /* seconds of each stage */
     char *report; /* owned: JSON about the prompts, see sdw_wording_report; NULL: there is none */
 };
+
+static inline void sdw_result_free(struct sdw_result *result)
+{
+    sdw_text_free(&result->png);
+    free(result->report);
+    result->report = NULL;
+}
 
 /* Whoever can turn a request into an image: the engine, or a stand-in of a test. Fails with
  * SDW_CANCELLED when progress->cancel was set. */

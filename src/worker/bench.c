@@ -109,8 +109,7 @@ static enum sdw_status measure(const struct sdw_options *options, struct sdw_req
             print_lines(object);
         free(text);
         json_decref(object);
-        sdw_text_free(&result.png);
-        free(result.report);
+        sdw_result_free(&result);
     }
     sdw_session_close(&session);
     return status;

@@ -124,8 +124,7 @@ static enum sdw_status draw(struct sdw_session *session, struct sdw_params *para
         printf("%s: %d x %d, seed %" PRIu64 ", %.2f s (text %.2f, unet %.2f, vae %.2f)\n", path,
                result.width, result.height, result.seed, sdw_clock_seconds() - bar.start,
                result.text_s, result.unet_s, result.vae_s);
-    sdw_text_free(&result.png);
-    free(result.report);
+    sdw_result_free(&result);
     return status;
 }
 

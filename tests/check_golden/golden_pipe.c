@@ -205,7 +205,7 @@ static void run_image(struct one *one, const char *name, const json_t *test,
         compare_image(g, label, pixels, image + one->row * count, count);
         free(pixels);
     }
-    free(result.report);
+    sdw_result_free(&result);
     sdw_canvas_free(&canvas);
     free(params.init_image.bytes);
     free(params.mask_image.bytes);

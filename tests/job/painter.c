@@ -81,6 +81,7 @@ static enum sdw_status paint(void *context, const struct sdw_params *params,
         status = sdw_fail(err, SDW_DEVICE, "%s", painter->fail);
     if (!status) {
         result->seed = params->seed;
+        result->report = strdup("{\"prompt\":{\"tokens\":1}}");
         result->width = params->width;
         result->height = params->height;
         result->unet_s = sdw_clock_seconds() - start_s;

@@ -124,8 +124,7 @@ static void draws_what_is_asked(const char *object, const char *ground)
     if (strcmp(names[saw], object) != 0 || strcmp(grounds[saw_ground].name, ground) != 0)
         fail_msg("\"%s\" drew a %s on %s", prompt, names[saw], grounds[saw_ground].name);
     sdw_image_free(&drawn);
-    sdw_text_free(&result.png);
-    free(result.report);
+    sdw_result_free(&result);
     sdw_params_free(&params);
 }
 
