@@ -156,4 +156,6 @@ const struct sdw_cpu_kernels SDW_KERNELS = {
     .pack_keys = pack_keys,
     .attend_block = attend_block,
     .multiply = multiply,
+    .winograd_take = winograd_take,
+    .winograd_give = winograd_give,
 };

@@ -21,7 +21,6 @@
 #define HUGE_BYTES_MIN       (2 * HUGE_PAGE)
 #define WIDEN_FLOATS         65536         /* of one tile of sdw_cpu_staging */
 #define WINOGRAD_KERNELS_MAX (1280 * 1024) /* in * out of a weight that takes Winograd's form */
-#define SUM_INPUTS_MAX       1280          /* of an f32 linear layer that runs on oneDNN */
 
 static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable", "avx2", "avx512",
                                                      "avx512_bf16"};
@@ -177,27 +176,31 @@ static void weight_free(struct sdw_device *dev, struct sdw_weight *weight)
     sdw_onednn_weight_free(w->onednn);
     sdw_winograd_free(w->winograd);
     free(w->plain);
+    free(w->tiled);
     free(w->bias);
     free(w);
 }
 
-/* Winograd's form of a weight takes 16/9 of its memory. That pays where the pictures are big, and
- * there channels are few: of SD 1.5's UNet the levels of 64x64 and 32x32, a third of its work in a
- * tenth of its weights, and the whole VAE. */
+/* Winograd's form of a weight takes 16/9 of its memory in bf16, 4 times as much in f32. That pays
+ * where the pictures are big, and there channels are few: of SD 1.5's UNet the levels of 64x64 and
+ * 32x32, a third of its work in a tenth of its weights, and the whole VAE. */
 static bool suits_winograd(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
 {
     const struct sdw_conv_geometry *g = &weight->geometry;
-    return cpu->isa >= SDW_ISA_AVX512_BF16 && cpu->base.compute == SDW_BF16 &&
-           weight->kernel == 3 && g->stride == 1 && g->top == 1 && g->left == 1 && g->bottom == 1 &&
-           g->right == 1 && (int64_t)weight->in * weight->out <= WINOGRAD_KERNELS_MAX &&
-           sdw_winograd_usable(weight->in, weight->out);
+    if (weight->kernel != 3 || g->stride != 1 || !g->top || !g->left || !g->bottom || !g->right ||
+        (int64_t)weight->in * weight->out > WINOGRAD_KERNELS_MAX)
+        return false;
+    return cpu->base.compute == SDW_F32
+               ? sdw_winograd_f32_usable(weight->in, weight->out)
+               : cpu->isa >= SDW_ISA_AVX512_BF16 && sdw_winograd_usable(weight->in, weight->out);
 }
 
-/* oneDNN divides long f32 sums of a linear layer between the threads, which rounds to other bytes
- * for another number of them (seen at 3072 and 5120 inputs); our own kernel takes those layers. */
+/* oneDNN divides long f32 sums of a linear layer between the threads where there are few rows,
+ * which rounds to other bytes for another number of them; our own kernel does not, and is as fast.
+ */
 static bool splits_sums(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
 {
-    return cpu->base.compute == SDW_F32 && weight->kernel == 0 && weight->in > SUM_INPUTS_MAX;
+    return cpu->base.compute == SDW_F32 && weight->kernel == 0;
 }
 
 /* Fills the one form of the weight that its operator will use. */
@@ -213,6 +216,8 @@ static bool pack_form(struct sdw_device *dev, struct sdw_cpu_weight *w,
             sdw_array_to_f32(w->plain, array, 0, count);
         return w->plain != NULL;
     }
+    if (suits_winograd(cpu, &w->base) && cpu->base.compute == SDW_F32)
+        return sdw_winograd_f32_pack(dev, w, array);
     if (suits_winograd(cpu, &w->base)) {
         w->winograd = sdw_winograd_pack(array, bias, &w->base.bytes);
         if (!w->winograd)
@@ -274,7 +279,9 @@ void sdw_cpu_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *residual)
 {
     const struct sdw_cpu_weight *w = (const struct sdw_cpu_weight *)weight;
-    if (!w->winograd)
+    if (w->tiled)
+        sdw_winograd_f32_run(dev, out, in, w, residual);
+    else if (!w->winograd)
         (w->onednn ? sdw_onednn_run : sdw_matrix_run)(dev, out, in, w, SDW_ACT_NONE, residual);
     else if (!sdw_winograd_run(out, in, w->winograd, residual))
         sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for the tiles of a convolution", dev->id);
@@ -364,13 +371,14 @@ static void describe(struct sdw_cpu *cpu)
     snprintf(cpu->base.description, sizeof cpu->base.description, "%s, %d threads, %s%s%s", name,
              sdw_pool_threads(), vectors, cpu->onednn ? ", " : "",
              cpu->onednn ? sdw_onednn_version(cpu->onednn) : "");
+    bool f32 = cpu->base.compute == SDW_F32, reference = cpu->isa == SDW_ISA_REFERENCE;
+    const char *library = cpu->onednn ? sdw_onednn_version(cpu->onednn) : vectors;
     snprintf(cpu->base.kernels, sizeof cpu->base.kernels,
-             "linear: %s; conv2d: %s%s; attention: flash, %s; rest: %s",
-             cpu->onednn ? sdw_onednn_version(cpu->onednn) : vectors,
-             cpu->isa >= SDW_ISA_AVX512_BF16 && cpu->base.compute == SDW_BF16
-                 ? "Winograd F(2,3) bf16, "
-                 : "",
-             cpu->onednn ? sdw_onednn_version(cpu->onednn) : vectors, vectors, vectors);
+             "linear: %s; conv2d: %s%s; attention: flash, %s; rest: %s", f32 ? vectors : library,
+             reference ? ""
+             : f32     ? "Winograd F(4,3), "
+                       : "Winograd F(2,3) bf16, ",
+             library, vectors, vectors);
 }
 
 static enum sdw_status open_device(struct sdw_device **dev,

@@ -45,6 +45,7 @@ struct sdw_cpu_weight {
     float *bias;  /* [o], zeros where the layer has none */
     struct sdw_onednn_weight *onednn;
     struct sdw_winograd *winograd;
+    float *tiled; /* winograd_f32.c */
 };
 
 /* Zeroed memory for `count` elements of `bytes` bytes, aligned to 64; NULL after the device has
@@ -130,6 +131,15 @@ bool sdw_matrix_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight,
 void sdw_matrix_run(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *in, const struct sdw_cpu_weight *weight,
                     enum sdw_act act, const struct sdw_tensor *residual);
+
+/* winograd_f32.c: 3x3 convolutions with stride 1 and padding 1 whose channels come in multiples of
+ * 16, all of f32. */
+bool sdw_winograd_f32_usable(int in, int out);
+bool sdw_winograd_f32_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight,
+                           const struct sdw_array *array);
+void sdw_winograd_f32_run(struct sdw_device *dev, const struct sdw_tensor *out,
+                          const struct sdw_tensor *in, const struct sdw_cpu_weight *weight,
+                          const struct sdw_tensor *residual);
 
 /* For the rows that walk over f32 rows whatever the tensor's type: row r of t, widened into `room`
  * unless it is f32. */

@@ -13,6 +13,11 @@
 #define SDW_ATTENTION_KEYS 256 /* keys of a block */
 #define SDW_MATRIX_ROWS    6   /* rows of one call of multiply */
 
+/* A tile of Winograd's F(4x4, 3x3), winograd_f32.c. */
+#define SDW_WINOGRAD_OUTPUTS   4 /* each way */
+#define SDW_WINOGRAD_SIDE      6 /* its inputs, each way */
+#define SDW_WINOGRAD_POSITIONS 36
+
 /* One block of keys and values against a few queries, with the running maximum and sum of the
  * softmax (Dao et al. 2022, "FlashAttention", algorithm 1). The packed forms are the kernel's own:
  * see `pack_keys`. */
@@ -63,10 +68,17 @@ struct sdw_cpu_kernels {
                       int rows, int width, int padded);
     void (*attend_block)(const struct sdw_attention_block *block);
 
-    /* out [rows][2 vectors] = sum over taps and i of a[tap][row][i] * panel[tap][i][2 vectors]. a:
-     * taps*rows pointers */
-    void (*multiply)(float *out, const float *const *a, const float *panel, int rows, int taps,
-                     int64_t in);
+    /* out [rows, `stride` floats apart][2 vectors] = sum over taps and i of a[tap][row][i] *
+     * panel[tap][i][2 vectors]. a: taps*rows pointers */
+    void (*multiply)(float *out, int64_t stride, const float *const *a, const float *panel,
+                     int rows, int taps, int64_t in);
+
+    /* Winograd's transforms of one tile; n, the channels, is a multiple of 16. take: v of position
+     * p lies at v + p * plane, pixels are the 36 inputs. give: the 16 outputs from m, likewise,
+     * plus bias and residual (16 pixels, or NULL). */
+    void (*winograd_take)(float *v, int64_t plane, const float *const *pixels, int n);
+    void (*winograd_give)(float *const *pixels, const float *const *residual, const float *m,
+                          int64_t plane, const float *bias, int n);
 };
 
 extern const struct sdw_cpu_kernels sdw_kernels_portable, sdw_kernels_avx2, sdw_kernels_avx512,

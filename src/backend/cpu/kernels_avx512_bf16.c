@@ -207,4 +207,6 @@ const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .pack_keys = pack_keys_bf16,
     .attend_block = attend_block_bf16,
     .multiply = multiply,
+    .winograd_take = winograd_take,
+    .winograd_give = winograd_give,
 };

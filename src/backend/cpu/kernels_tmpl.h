@@ -236,8 +236,8 @@ static float total_squares(const float *in, float shift, int64_t n)
 
 /* ---- matrix products in f32, for machines without oneDNN ---- */
 
-INLINE void multiply_rows(float *out, const float *const *a, const float *panel, int rows, int taps,
-                          int64_t in)
+INLINE void multiply_rows(float *out, int64_t stride, const float *const *a, const float *panel,
+                          int rows, int taps, int64_t in)
 {
     vec left[SDW_MATRIX_ROWS], right[SDW_MATRIX_ROWS];
     for (int r = 0; r < rows; r++)
@@ -253,20 +253,93 @@ INLINE void multiply_rows(float *out, const float *const *a, const float *panel,
             }
         }
     for (int r = 0; r < rows; r++) {
-        store(out + r * 2 * V, left[r]);
-        store(out + r * 2 * V + V, right[r]);
+        store(out + r * stride, left[r]);
+        store(out + r * stride + V, right[r]);
     }
 }
 
-static void multiply(float *out, const float *const *a, const float *panel, int rows, int taps,
-                     int64_t in)
+static void multiply(float *out, int64_t stride, const float *const *a, const float *panel,
+                     int rows, int taps, int64_t in)
 {
     switch (rows) {
-    case 6: multiply_rows(out, a, panel, 6, taps, in); break;
-    case 5: multiply_rows(out, a, panel, 5, taps, in); break;
-    case 4: multiply_rows(out, a, panel, 4, taps, in); break;
-    case 3: multiply_rows(out, a, panel, 3, taps, in); break;
-    case 2: multiply_rows(out, a, panel, 2, taps, in); break;
-    default: multiply_rows(out, a, panel, 1, taps, in); break;
+    case 6: multiply_rows(out, stride, a, panel, 6, taps, in); break;
+    case 5: multiply_rows(out, stride, a, panel, 5, taps, in); break;
+    case 4: multiply_rows(out, stride, a, panel, 4, taps, in); break;
+    case 3: multiply_rows(out, stride, a, panel, 3, taps, in); break;
+    case 2: multiply_rows(out, stride, a, panel, 2, taps, in); break;
+    default: multiply_rows(out, stride, a, panel, 1, taps, in); break;
+    }
+}
+
+/* ---- Winograd's F(4,3) at the points 0, +-1/sqrt 2, +-sqrt 2, infinity ---- */
+
+#define ROOT_HALF 0.70710678f
+#define ROOT_TWO  1.41421356f
+#define SIDE      SDW_WINOGRAD_SIDE
+#define OUTPUTS   SDW_WINOGRAD_OUTPUTS
+
+/* t = B^T d */
+INLINE void take_line(vec t[SIDE], const vec d[SIDE])
+{
+    vec even1 = d[4] - splat(2) * d[2], odd1 = splat(ROOT_HALF) * d[3] - splat(ROOT_TWO) * d[1];
+    vec even2 = d[4] - splat(0.5f) * d[2], odd2 = splat(ROOT_TWO) * d[3] - splat(ROOT_HALF) * d[1];
+    t[0] = d[0] - splat(2.5f) * d[2] + d[4];
+    t[1] = even1 + odd1;
+    t[2] = even1 - odd1;
+    t[3] = even2 + odd2;
+    t[4] = even2 - odd2;
+    t[5] = d[1] - splat(2.5f) * d[3] + d[5];
+}
+
+/* y = A^T m */
+INLINE void give_line(vec y[OUTPUTS], const vec m[SIDE])
+{
+    vec sum1 = m[1] + m[2], sum2 = m[3] + m[4], odd1 = m[1] - m[2], odd2 = m[3] - m[4];
+    y[0] = m[0] + sum1 + sum2;
+    y[1] = splat(ROOT_HALF) * odd1 + splat(ROOT_TWO) * odd2;
+    y[2] = splat(0.5f) * sum1 + splat(2) * sum2;
+    y[3] = splat(0.5f * ROOT_HALF) * odd1 + splat(2 * ROOT_TWO) * odd2 + m[5];
+}
+
+static void winograd_take(float *v, int64_t plane, const float *const *pixels, int n)
+{
+    for (int c = 0; c < n; c += V) {
+        vec t[SIDE][SIDE], line[SIDE], column[SIDE]; /* t[x][y] */
+        for (int x = 0; x < SIDE; x++) {
+            for (int y = 0; y < SIDE; y++)
+                column[y] = load(pixels[SIDE * y + x] + c);
+            take_line(t[x], column);
+        }
+        for (int y = 0; y < SIDE; y++) {
+            for (int x = 0; x < SIDE; x++)
+                line[x] = t[x][y];
+            take_line(column, line);
+            for (int x = 0; x < SIDE; x++)
+                store(v + (SIDE * y + x) * plane + c, column[x]);
+        }
+    }
+}
+
+static void winograd_give(float *const *pixels, const float *const *residual, const float *m,
+                          int64_t plane, const float *bias, int n)
+{
+    for (int c = 0; c < n; c += V) {
+        vec t[SIDE][OUTPUTS], line[SIDE], y[OUTPUTS]; /* t[x][y] */
+        for (int x = 0; x < SIDE; x++) {
+            for (int i = 0; i < SIDE; i++)
+                line[i] = load(m + (SIDE * i + x) * plane + c);
+            give_line(t[x], line);
+        }
+        for (int i = 0; i < OUTPUTS; i++) {
+            for (int x = 0; x < SIDE; x++)
+                line[x] = t[x][i];
+            give_line(y, line);
+            for (int x = 0; x < OUTPUTS; x++) {
+                vec value = y[x] + load(bias + c);
+                if (residual)
+                    value += load(residual[OUTPUTS * i + x] + c);
+                store(pixels[OUTPUTS * i + x] + c, value);
+            }
+        }
     }
 }

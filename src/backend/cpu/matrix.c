@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define TILE_ROWS 48 /* output rows of one tile */
+#define CHUNK     64 /* output channels: a multiple of every panel */
 
 struct matrix {
     const struct sdw_cpu_kernels *kernels;
@@ -62,45 +63,54 @@ static const float *tap_row(const struct matrix *m, int64_t r, int tap)
     return (const float *)in->data + ((n * in->h + iy) * in->w + ix) * in->c;
 }
 
-/* Bias, activation, residual of `width` outputs of row r from channel o on. */
+/* Bias, activation, residual of `width` outputs of row r from channel o on, in place where the
+ * output is f32. */
 static void finish(const struct matrix *m, float *values, int64_t r, int o, int width)
 {
-    const struct sdw_tensor *out = m->out;
+    const struct sdw_tensor *out = m->out, *residual = m->residual;
     size_t at = (size_t)(r * out->c + o);
-    float extra[64];
+    float *to = out->dtype == SDW_F32 ? (float *)out->data + at : values, room[CHUNK];
+    if (residual && residual->dtype != SDW_F32)
+        m->kernels->widen(room, (const uint16_t *)residual->data + at, residual->dtype, width);
+    const float *extra =
+        residual && residual->dtype == SDW_F32 ? (const float *)residual->data + at : room;
     m->kernels->add(values, values, m->weight->bias + o, width);
-    m->kernels->activate(values, m->act, width);
-    if (m->residual) {
-        m->kernels->widen(
-            extra, (const char *)m->residual->data + at * sdw_dtype_bytes(m->residual->dtype),
-            m->residual->dtype, width);
-        m->kernels->add(values, values, extra, width);
-    }
-    m->kernels->narrow((char *)out->data + at * sdw_dtype_bytes(out->dtype), values, out->dtype,
-                       width);
+    if (m->act != SDW_ACT_NONE)
+        m->kernels->activate(values, m->act, width);
+    if (residual)
+        m->kernels->add(to, values, extra, width);
+    else if (to != values)
+        memcpy(to, values, (size_t)width * sizeof *to);
+    if (out->dtype != SDW_F32)
+        m->kernels->narrow((uint16_t *)out->data + at, values, out->dtype, width);
 }
 
+/* One tile: some rows, all outputs, CHUNK of them at a time, so that what follows the products runs
+ * over longer rows than a panel's. */
 static void matrix_tile(void *context, int64_t i, int thread)
 {
     const struct matrix *m = context;
     const float *a[SDW_MATRIX_ROWS * 9];
-    float values[SDW_MATRIX_ROWS * 64];
-    int64_t all = sdw_tensor_rows(m->out),
-            last = (i + 1) * TILE_ROWS < all ? (i + 1) * TILE_ROWS : all;
+    float values[TILE_ROWS * CHUNK];
+    int64_t all = sdw_tensor_rows(m->out), first = i * TILE_ROWS;
+    int count = all - first < TILE_ROWS ? (int)(all - first) : TILE_ROWS;
     size_t panel_floats = (size_t)m->panel * (size_t)m->taps * (size_t)m->in->c;
     (void)thread;
-    for (int o = 0; o < m->out->c; o += m->panel) {
-        const float *panel = m->weight->plain + (size_t)(o / m->panel) * panel_floats;
-        int width = m->out->c - o < m->panel ? m->out->c - o : m->panel;
-        for (int64_t r = i * TILE_ROWS; r < last; r += SDW_MATRIX_ROWS) {
-            int rows = last - r < SDW_MATRIX_ROWS ? (int)(last - r) : SDW_MATRIX_ROWS;
-            for (int tap = 0; tap < m->taps; tap++)
-                for (int j = 0; j < rows; j++)
-                    a[tap * rows + j] = tap_row(m, r + j, tap);
-            m->kernels->multiply(values, a, panel, rows, m->taps, m->in->c);
-            for (int j = 0; j < rows; j++)
-                finish(m, values + j * m->panel, r + j, o, width);
+    for (int chunk = 0; chunk < m->out->c; chunk += CHUNK) {
+        int width = m->out->c - chunk < CHUNK ? m->out->c - chunk : CHUNK;
+        for (int o = 0; o < width; o += m->panel) {
+            const float *panel = m->weight->plain + (size_t)((chunk + o) / m->panel) * panel_floats;
+            for (int r = 0; r < count; r += SDW_MATRIX_ROWS) {
+                int rows = count - r < SDW_MATRIX_ROWS ? count - r : SDW_MATRIX_ROWS;
+                for (int tap = 0; tap < m->taps; tap++)
+                    for (int j = 0; j < rows; j++)
+                        a[tap * rows + j] = tap_row(m, first + r + j, tap);
+                m->kernels->multiply(values + r * CHUNK + o, CHUNK, a, panel, rows, m->taps,
+                                     m->in->c);
+            }
         }
+        for (int r = 0; r < count; r++)
+            finish(m, values + r * CHUNK, first + r, chunk, width);
     }
 }
 
