@@ -59,7 +59,7 @@ struct fiber {
 static struct {
     struct fiber fiber[LOCKSTEP_THREADS_MAX];
     unsigned char slot[2][LOCKSTEP_THREADS_MAX][LOCKSTEP_VALUE_MAX];
-    char *stacks, barrier_marks[2];
+    char *stacks, barrier_marks[2], lanes_marks[LOCKSTEP_THREADS_MAX / LOCKSTEP_LANES][2];
     ucontext_t scheduler;
 #ifdef JUMPS
     jmp_buf scheduler_jump;
@@ -156,6 +156,15 @@ UNSEEN const void *lockstep_exchange(const void *value, size_t bytes)
     fiber->state = AT_EXCHANGE;
     to_scheduler();
     return group.slot[side][first];
+}
+
+UNSEEN void lockstep_lanes_barrier(void)
+{
+    int simdgroup = group.current / LOCKSTEP_LANES;
+    char *mark = &group.lanes_marks[simdgroup][group.fiber[group.current].turn % 2];
+    leave_mark(mark);
+    lockstep_exchange(NULL, 0);
+    pass_mark(mark);
 }
 
 int lockstep_thread(void)

@@ -24,9 +24,12 @@ void lockstep_run(int threads, void (*body)(void *context, int thread), void *co
 /* From inside a body: waits for the whole group. */
 void lockstep_barrier(void);
 
+/* From inside a body: waits for the lanes of this thread's simdgroup. */
+void lockstep_lanes_barrier(void);
+
 /* From inside a body: waits for the lanes of this thread's simdgroup, each with a value of the same
  * size; returns all of them, LOCKSTEP_VALUE_MAX bytes apart, valid until the exchange after the
- * next. */
+ * next. Orders no memory. */
 const void *lockstep_exchange(const void *value, size_t bytes);
 
 int lockstep_thread(void);  /* the thread that is running */

@@ -1,8 +1,9 @@
-/* device.h: a device name for test programs: "metal-host" is the metal device over the stand-in of
- * this folder, whatever machine this is. */
+/* device.h: device names for test programs: "metal-host" is the metal device over the stand-in of
+ * this folder, whatever machine this is; "metal-host-apple7" the same with simdgroup matrices. */
 #ifndef SDW_TESTS_METAL_HOST_DEVICE_H
 #define SDW_TESTS_METAL_HOST_DEVICE_H
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +11,10 @@
 static inline const char *metal_host_device(const char *name)
 {
 #ifdef METAL_HOST_LIBRARY
-    if (strcmp(name, "metal-host") == 0) {
+    bool plain = strcmp(name, "metal-host") == 0;
+    if (plain || strcmp(name, "metal-host-apple7") == 0) {
         setenv("SDW_METAL_RUNTIME", METAL_HOST_LIBRARY, 1);
+        setenv("SDW_METAL_HOST_FAMILY", plain ? "0" : "1007", 1);
         return "metal";
     }
 #endif

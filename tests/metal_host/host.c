@@ -4,9 +4,28 @@
 #include "base/half.h"
 #include "lockstep/lockstep.h"
 
+#include <string.h>
+
 void metal_host_barrier(void)
 {
     lockstep_barrier();
+}
+
+void metal_host_lanes_barrier(void)
+{
+    lockstep_lanes_barrier();
+}
+
+uint32_t metal_host_lane(void)
+{
+    return (uint32_t)(lockstep_thread() % LOCKSTEP_LANES);
+}
+
+void metal_host_exchange(void *all, const void *mine, size_t bytes)
+{
+    const char *values = lockstep_exchange(mine, bytes);
+    for (size_t lane = 0; lane < LOCKSTEP_LANES; lane++)
+        memcpy((char *)all + lane * bytes, values + lane * LOCKSTEP_VALUE_MAX, bytes);
 }
 
 uint16_t metal_host_half(float value)

@@ -16,7 +16,7 @@ extern "C" {
 struct metal_host_arguments {
     void *buffer[METAL_HOST_BUFFERS_MAX]; /* the last one in use holds the parameters */
     void *threadgroup;                    /* memory of the group */
-    uint32_t group[3], thread[3];
+    uint32_t group[3], thread[3], index;  /* index: of the thread in its group */
 };
 
 struct metal_host_kernel {
@@ -27,11 +27,16 @@ struct metal_host_kernel {
     void (*run)(const struct metal_host_arguments *arguments);
 };
 
-/* NULL when there is none of that name. */
+/* NULL when there is none of that name. The second: as compiled with SDW_METAL_SIMDGROUPS. */
 const struct metal_host_kernel *metal_host_kernel_find(const char *name);
+const struct metal_host_kernel *metal_host_kernel_find_simdgroups(const char *name);
 
 /* What the kernels call: host.c. */
 void metal_host_barrier(void);
+void metal_host_lanes_barrier(void);
+uint32_t metal_host_lane(void);
+/* All lanes' values, one behind the other, from 32 lanes: a simdgroup is never less here. */
+void metal_host_exchange(void *all, const void *mine, size_t bytes);
 uint16_t metal_host_half(float value);
 float metal_host_float(uint16_t half);
 

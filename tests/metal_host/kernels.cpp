@@ -26,7 +26,7 @@ namespace {
 // positions the group's comes first.
 struct cursor {
     const metal_host_arguments *from;
-    int buffers, positions;
+    int buffers, positions, numbers;
     bool params;
 };
 
@@ -45,6 +45,10 @@ template <typename T> struct argument<const T &> {
         at.params = true;
         return *(const T *)at.from->buffer[at.buffers++];
     }
+};
+
+template <> struct argument<metal::uint> { // the simdgroup's index, then the lane's
+    static metal::uint take(cursor &at) { return at.numbers++ == 0 ? at.from->index / 32 : at.from->index % 32; }
 };
 
 template <> struct argument<metal::uint3> {
@@ -73,7 +77,7 @@ template <typename... N> constexpr size_t sum(size_t first, N... rest) { return 
 template <typename... A> struct call {
     template <void (*F)(A...)> static void run(const metal_host_arguments *arguments)
     {
-        cursor at = {arguments, 0, 0, false};
+        cursor at = {arguments, 0, 0, 0, false};
         struct apply {
             apply(A... a) { F(a...); }
         } all{argument<A>::take(at)...};
@@ -111,7 +115,13 @@ const metal_host_kernel kernels[] = {
 
 } // namespace
 
-extern "C" const metal_host_kernel *metal_host_kernel_find(const char *name)
+#ifdef SDW_METAL_SIMDGROUPS
+#define FIND metal_host_kernel_find_simdgroups
+#else
+#define FIND metal_host_kernel_find
+#endif
+
+extern "C" const metal_host_kernel *FIND(const char *name)
 {
     for (const metal_host_kernel &row : kernels)
         if (std::strcmp(row.name, name) == 0)

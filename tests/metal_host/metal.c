@@ -198,6 +198,14 @@ static unsigned long device_group_bytes(void *device, void *selector)
     return GROUP_BYTES_MAX;
 }
 
+/* Of the families only those of the GPU that SDW_METAL_HOST_FAMILY names, 1007 for Apple7. */
+static bool device_family(void *device, void *selector, long family)
+{
+    (void)device, (void)selector;
+    const char *ours = getenv("SDW_METAL_HOST_FAMILY");
+    return ours && family >= 1001 && family <= atol(ours);
+}
+
 static bool device_unified(void *device, void *selector)
 {
     (void)device, (void)selector;
@@ -290,7 +298,9 @@ static void *library_function(struct library *library, void *selector, struct st
 {
     (void)selector;
     host_expect(name, &string_class, "newFunctionWithName:");
-    const struct metal_host_kernel *kernel = metal_host_kernel_find(name->text);
+    const struct metal_host_kernel *kernel = host_source_simdgroups(library->source)
+                                                 ? metal_host_kernel_find_simdgroups(name->text)
+                                                 : metal_host_kernel_find(name->text);
     if (!kernel || !host_source_has(library->source, kernel))
         return NULL;
     struct function *function = host_new(&function_class);
@@ -305,6 +315,12 @@ static void *device_pipeline(void *device, void *selector, struct function *func
     struct function *pipeline = host_new(&pipeline_class);
     pipeline->kernel = function->kernel;
     return pipeline;
+}
+
+static unsigned long pipeline_width(void *pipeline, void *selector)
+{
+    (void)pipeline, (void)selector;
+    return LOCKSTEP_LANES;
 }
 
 static unsigned long pipeline_threads(void *pipeline, void *selector)
@@ -379,6 +395,7 @@ static void one_thread(void *context, int index)
     const struct group *group = context;
     const struct size *threads = &group->command->threads;
     struct metal_host_arguments arguments = group->arguments;
+    arguments.index = (uint32_t)index;
     arguments.thread[0] = (uint32_t)((unsigned long)index % threads->width);
     arguments.thread[1] = (uint32_t)((unsigned long)index / threads->width % threads->height);
     arguments.thread[2] = (uint32_t)((unsigned long)index / threads->width / threads->height);
@@ -604,6 +621,7 @@ const struct host_class options_class = {
 
 static const struct host_method device_methods[] = {
     HOST_METHOD("name", "@@:", device_name),
+    HOST_METHOD("supportsFamily:", "B@:q", device_family),
     HOST_METHOD("hasUnifiedMemory", "B@:", device_unified),
     HOST_METHOD("recommendedMaxWorkingSetSize", "Q@:", device_working_set),
     HOST_METHOD("currentAllocatedSize", "Q@:", device_allocated),
@@ -627,7 +645,8 @@ const struct host_class function_class = {
     {NULL, 1, NULL}, "MTLFunction", function_methods, sizeof(struct function), NULL};
 
 static const struct host_method pipeline_methods[] = {
-    HOST_METHOD("maxTotalThreadsPerThreadgroup", "Q@:", pipeline_threads), EVERY_OBJECT};
+    HOST_METHOD("maxTotalThreadsPerThreadgroup", "Q@:", pipeline_threads),
+    HOST_METHOD("threadExecutionWidth", "Q@:", pipeline_width), EVERY_OBJECT};
 const struct host_class pipeline_class = {
     {NULL, 1, NULL}, "MTLComputePipelineState", pipeline_methods, sizeof(struct function), NULL};
 

@@ -31,7 +31,7 @@ static bool attribute_is(const char *at, const char *name)
 /* Buffers 0, 1, .. first, then threadgroup memory or none, then group and thread. */
 static void read_arguments(struct signature *s, const char *at, const char *end)
 {
-    int positions = 0;
+    int positions = 0, numbers = 0;
     for (; at < end && s->buffers >= 0; at++) {
         if (attribute_is(at, "[[buffer(")) {
             if (positions || s->threadgroup || atoi(at + 9) != s->buffers)
@@ -48,6 +48,12 @@ static void read_arguments(struct signature *s, const char *at, const char *end)
         } else if (attribute_is(at, "[[thread_position_in_threadgroup]]")) {
             if (positions++ != 1)
                 note(s, "the thread's position is not the second");
+        } else if (attribute_is(at, "[[simdgroup_index_in_threadgroup]]")) {
+            if (numbers++ != 0)
+                note(s, "the simdgroup's index is not the first number");
+        } else if (attribute_is(at, "[[thread_index_in_simdgroup]]")) {
+            if (numbers++ != 1)
+                note(s, "the lane is not the second number");
         } else if (attribute_is(at, "[[")) {
             note(s, "an attribute that tests/metal_host does not know");
         }
@@ -83,6 +89,11 @@ const char *host_source_fault(const char *source)
             return fault;
     }
     return kernels ? NULL : "the source has no kernel";
+}
+
+bool host_source_simdgroups(const char *source)
+{
+    return strncmp(source, "#define SDW_METAL_SIMDGROUPS\n", 29) == 0;
 }
 
 bool host_source_has(const char *source, const struct metal_host_kernel *kernel)

@@ -3,6 +3,8 @@
  * waits: encoding then runs ahead of the GPU, and a step needs no wait in between. */
 #include "backend/metal/metal.h"
 
+#include "base/log.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,8 @@
 /* Values of Metal's enumerations, docs/metal.md. */
 #define LANGUAGE_2_3     ((2ul << 16) + 3) /* MTLLanguageVersion2_3: macOS 11 */
 #define STATUS_COMPLETED 4ul               /* MTLCommandBufferStatusCompleted */
+#define FAMILY_APPLE_7   1007l             /* MTLGPUFamilyApple7: M1 and later */
+#define SIMDGROUP        32ul              /* threads, where matrix.metal uses simdgroups */
 
 #define DISPATCHES_MAX 64 /* of a command buffer */
 
@@ -153,15 +157,21 @@ void sdw_metal_run(struct sdw_device *dev, const struct sdw_metal_dispatch *d)
         commit(metal);
 }
 
+static void release_pipelines(struct sdw_metal *metal)
+{
+    for (int i = 0; i < SDW_METAL_KERNEL_COUNT; i++) {
+        SDW_TELL(&metal->objc, metal->pipeline[i], release); /* NULL takes it, too */
+        metal->pipeline[i] = NULL;
+    }
+}
+
 static void close_device(struct sdw_device *dev)
 {
     struct sdw_metal *metal = (struct sdw_metal *)dev;
     const struct sdw_objc *objc = &metal->objc;
     if (metal->device) {
         sync_device(dev);
-        for (int i = 0; i < SDW_METAL_KERNEL_COUNT; i++)
-            if (metal->pipeline[i])
-                SDW_TELL(objc, metal->pipeline[i], release);
+        release_pipelines(metal);
         if (metal->queue)
             SDW_TELL(objc, metal->queue, release);
         SDW_TELL(objc, metal->device, release);
@@ -187,8 +197,8 @@ static const struct sdw_ops ops = {.name = "metal",
 #undef SDW_METAL_ROW
 };
 
-/* The library of all kernels, from their source. Belongs to the caller. */
-static void *compile(struct sdw_metal *metal, struct sdw_error *err)
+/* The library of all kernels, from a text. Belongs to the caller. */
+static void *compile_text(struct sdw_metal *metal, const char *text, struct sdw_error *err)
 {
     const struct sdw_objc *objc = &metal->objc;
     void *pool = objc->pool_push(), *error = NULL;
@@ -196,8 +206,7 @@ static void *compile(struct sdw_metal *metal, struct sdw_error *err)
     options = SDW_TELL(objc, SDW_TELL(objc, options, alloc), init);
     SDW_SEND(objc, options, set_fast_math, false); /* exp and division as IEEE has them */
     SDW_SEND(objc, options, set_language, LANGUAGE_2_3);
-    void *source =
-        SDW_SEND(objc, objc->class_named("NSString"), string, (const char *)sdw_metal_source);
+    void *source = SDW_SEND(objc, objc->class_named("NSString"), string, text);
     void *library = SDW_SEND(objc, metal->device, library_new, source, options, &error);
     if (!library)
         sdw_fail(err, SDW_DEVICE, "Metal cannot compile the kernels: %.300s", reason(objc, error));
@@ -206,8 +215,25 @@ static void *compile(struct sdw_metal *metal, struct sdw_error *err)
     return library;
 }
 
+static void *compile(struct sdw_metal *metal, bool simdgroups, struct sdw_error *err)
+{
+    static const char asked[] = "#define SDW_METAL_SIMDGROUPS\n";
+    if (!simdgroups)
+        return compile_text(metal, (const char *)sdw_metal_source, err);
+    char *text = malloc(sizeof asked + sdw_metal_source_length);
+    if (!text) {
+        sdw_fail(err, SDW_MEMORY, "no memory for the kernels' source");
+        return NULL;
+    }
+    memcpy(text, asked, sizeof asked - 1);
+    memcpy(text + sizeof asked - 1, sdw_metal_source, sdw_metal_source_length + 1);
+    void *library = compile_text(metal, text, err);
+    free(text);
+    return library;
+}
+
 static enum sdw_status make_pipeline(struct sdw_metal *metal, void *library, int kernel,
-                                     struct sdw_error *err)
+                                     bool simdgroups, struct sdw_error *err)
 {
     const struct sdw_objc *objc = &metal->objc;
     void *name = SDW_SEND(objc, objc->class_named("NSString"), string, kernel_names[kernel]);
@@ -224,22 +250,44 @@ static enum sdw_status make_pipeline(struct sdw_metal *metal, void *library, int
     if (threads_max < SDW_METAL_THREADS)
         return sdw_fail(err, SDW_DEVICE, "this GPU runs %lu threads of %s in a group; it takes %d",
                         threads_max, kernel_names[kernel], SDW_METAL_THREADS);
+    unsigned long lanes = SDW_TELL(objc, pipeline, lanes);
+    if (simdgroups && lanes != SIMDGROUP)
+        return sdw_fail(err, SDW_DEVICE, "the simdgroups of this GPU have %lu threads, not %lu",
+                        lanes, SIMDGROUP);
     return SDW_OK;
 }
 
-static enum sdw_status make_pipelines(struct sdw_metal *metal, struct sdw_error *err)
+static enum sdw_status make_pipelines(struct sdw_metal *metal, bool simdgroups,
+                                      struct sdw_error *err)
 {
     const struct sdw_objc *objc = &metal->objc;
-    void *library = compile(metal, err);
+    void *library = compile(metal, simdgroups, err);
     if (!library)
         return SDW_DEVICE;
     void *pool = objc->pool_push();
     enum sdw_status status = SDW_OK;
     for (int i = 0; i < SDW_METAL_KERNEL_COUNT && !status; i++)
-        status = make_pipeline(metal, library, i, err);
+        status = make_pipeline(metal, library, i, simdgroups, err);
     objc->pool_pop(pool);
     SDW_TELL(objc, library, release);
     return status;
+}
+
+/* Simdgroup matrices where the GPU has them. They are the part of the kernels that depends most on
+ * the hardware: should they fail there, the plain form is slower and no less right. */
+static enum sdw_status make_kernels(struct sdw_metal *metal, struct sdw_error *err)
+{
+    struct sdw_error why;
+    bool simdgroups = SDW_SEND(&metal->objc, metal->device, family, FAMILY_APPLE_7);
+    if (simdgroups && make_pipelines(metal, true, &why)) {
+        sdw_log_warn("%s; matrices are multiplied without simdgroups", why.message);
+        release_pipelines(metal);
+        simdgroups = false;
+    }
+    snprintf(metal->base.kernels, sizeof metal->base.kernels,
+             "linear, conv2d: %s, implicit; attention: flash; all in Metal Shading Language 2.3",
+             simdgroups ? "simdgroup matrices" : "tiled");
+    return simdgroups ? SDW_OK : make_pipelines(metal, false, err);
 }
 
 static void describe(struct sdw_metal *metal, int index)
@@ -252,9 +300,6 @@ static void describe(struct sdw_metal *metal, int index)
              text_of(objc, SDW_TELL(objc, metal->device, name)),
              SDW_TELL(objc, metal->device, working_set) >> 20,
              SDW_TELL(objc, metal->device, unified) ? " of unified memory" : "");
-    snprintf(
-        dev->kernels, sizeof dev->kernels,
-        "linear, conv2d: tiled, implicit; attention: flash; all in Metal Shading Language 2.3");
     objc->pool_pop(pool);
 }
 
@@ -284,7 +329,7 @@ static enum sdw_status open_metal(struct sdw_metal *metal, const struct sdw_devi
     if (!metal->queue)
         return sdw_fail(err, SDW_DEVICE, "Metal gives no command queue");
     describe(metal, options->index);
-    return make_pipelines(metal, err);
+    return make_kernels(metal, err);
 }
 
 static enum sdw_status open_device(struct sdw_device **dev,

@@ -98,5 +98,6 @@ SDW_OPS_TABLE(SDW_METAL_ROW)
 
 /* The kernels' source, embedded at build time (cmake/embed.cmake); ends with a NUL. */
 extern const unsigned char sdw_metal_source[];
+extern const size_t sdw_metal_source_length; /* without the NUL */
 
 #endif

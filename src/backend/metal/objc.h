@@ -52,6 +52,7 @@ struct sdw_mtl_size {
     X0(description, "localizedDescription", id)                                                    \
     /* MTLDevice */                                                                                \
     X0(name, "name", id)                                                                           \
+    X1(family, "supportsFamily:", flag, int)                                                       \
     X0(unified, "hasUnifiedMemory", flag)                                                          \
     X0(working_set, "recommendedMaxWorkingSetSize", uint)                                          \
     X0(allocated, "currentAllocatedSize", uint)                                                    \
@@ -66,6 +67,7 @@ struct sdw_mtl_size {
     X1(set_language, "setLanguageVersion:", void, uint)                                            \
     X1(function_new, "newFunctionWithName:", id, id)                                               \
     X0(threads_max, "maxTotalThreadsPerThreadgroup", uint)                                         \
+    X0(lanes, "threadExecutionWidth", uint)                                                        \
     X0(contents, "contents", ptr)                                                                  \
     /* MTLCommandQueue, MTLCommandBuffer */                                                        \
     X0(command_buffer, "commandBuffer", id)                                                        \
