@@ -95,6 +95,19 @@ extern const struct host_class string_class, error_class, device_class, options_
 
 static size_t allocated;
 
+/* SDW_METAL_HOST_FAULT names something that goes wrong: device, compile, simdgroups, memory,
+ * commands. */
+static bool faulty(const char *name)
+{
+    const char *fault = getenv("SDW_METAL_HOST_FAULT");
+    return fault && strcmp(fault, name) == 0;
+}
+
+static size_t working_set(void)
+{
+    return faulty("memory") ? (size_t)24 << 20 : WORKING_SET;
+}
+
 /* NSString and NSError */
 
 static void *string_new(const char *text)
@@ -177,7 +190,7 @@ static void *device_name(void *device, void *selector)
 static unsigned long device_working_set(void *device, void *selector)
 {
     (void)device, (void)selector;
-    return WORKING_SET;
+    return working_set();
 }
 
 static unsigned long device_allocated(void *device, void *selector)
@@ -228,7 +241,7 @@ static void *device_buffer(void *device, void *selector, unsigned long length,
         host_die("newBufferWithLength: %lu bytes; 1 to %lu are allowed", length, BUFFER_BYTES_MAX);
     if (options != 0)
         host_die("newBufferWithLength: options %lu, not MTLResourceStorageModeShared", options);
-    if (allocated + length > WORKING_SET)
+    if (allocated + length > working_set())
         return NULL;
     struct buffer *buffer = host_new(&buffer_class);
     buffer->length = length;
@@ -267,6 +280,8 @@ static void *device_library(void *device, void *selector, struct string *source,
     if (options->fast_math)
         host_die("fast math is on, which is not what the kernels run with here");
     const char *fault = host_source_fault(source->text);
+    if (faulty("compile") || (faulty("simdgroups") && host_source_simdgroups(source->text)))
+        fault = "this compiler was told to fail";
     if (fault)
         return fail(error, fault);
     struct library *library = host_new(&library_class);
@@ -441,11 +456,11 @@ static void commands_wait(struct commands *commands, void *selector)
     struct queue *queue = commands->queue;
     if (commands->status == 0)
         host_die("waitUntilCompleted of a command buffer that was not committed: it would hang");
-    while (commands->status != 4) {
+    while (commands->status == 2) {
         struct commands *next = queue->first;
-        for (const struct command *c = next->first; c; c = c->next)
+        for (const struct command *c = next->first; c && !faulty("commands"); c = c->next)
             run_command(c);
-        next->status = 4; /* MTLCommandBufferStatusCompleted */
+        next->status = faulty("commands") ? 5 : 4; /* MTLCommandBufferStatusError, ..Completed */
         queue->first = next->next;
         if (!queue->first)
             queue->last = &queue->first;
@@ -461,8 +476,11 @@ static unsigned long commands_status(struct commands *commands, void *selector)
 
 static void *commands_error(struct commands *commands, void *selector)
 {
-    (void)commands, (void)selector;
-    return NULL;
+    (void)selector;
+    void *error = NULL;
+    if (commands->status == 5)
+        fail(&error, "this GPU was told to hang");
+    return error;
 }
 
 static void queue_free(struct host_object *object)
@@ -694,5 +712,5 @@ const int host_class_count = sizeof host_classes / sizeof host_classes[0];
 __attribute__((visibility("default"))) void *MTLCreateSystemDefaultDevice(void);
 void *MTLCreateSystemDefaultDevice(void)
 {
-    return host_new(&device_class);
+    return faulty("device") ? NULL : host_new(&device_class);
 }
