@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -15,10 +16,16 @@
 
 static atomic_int threshold = SDW_LOG_INFO;
 static atomic_int output = STDERR_FILENO;
+static atomic_bool as_json;
 
 void sdw_log_level_set(enum sdw_log_level level)
 {
     atomic_store(&threshold, (int)level);
+}
+
+void sdw_log_json_set(bool json)
+{
+    atomic_store(&as_json, json);
 }
 
 enum sdw_status sdw_log_open(const char *path, struct sdw_error *err)
@@ -61,9 +68,32 @@ static size_t escape(char *line, size_t room, const char *text)
     return n;
 }
 
+/* What no memory is left for is not logged. */
+static void write_json(const char *stamp, const char *level, const char *text)
+{
+    struct sdw_text line;
+    struct sdw_json json;
+    char job[64];
+    int after = 0;
+    sdw_text_init(&line, 8 * LINE_MAX_BYTES);
+    sdw_json_init(&json, &line);
+    sdw_json_open(&json, NULL, '{');
+    sdw_json_string(&json, "time", stamp);
+    sdw_json_string(&json, "level", level);
+    if (sscanf(text, "job %63[^: ]: %n", job, &after) == 1 && after > 0)
+        sdw_json_string(&json, "job", job);
+    sdw_json_string(&json, "message", text + after);
+    sdw_json_close(&json, '}');
+    if (!json.status && sdw_text_append(&line, "\n", 1, NULL) == SDW_OK &&
+        write(atomic_load(&output), line.data, line.length) < 0) {
+        /* nowhere left to complain to */
+    }
+    sdw_text_free(&line);
+}
+
 void sdw_log(enum sdw_log_level level, const char *format, ...)
 {
-    static const char *const names[] = {"debug", "info ", "warn ", "error"};
+    static const char *const names[] = {"debug", "info", "warn", "error"};
     if ((int)level < atomic_load(&threshold))
         return;
 
@@ -76,7 +106,11 @@ void sdw_log(enum sdw_log_level level, const char *format, ...)
     char stamp[SDW_TIMESTAMP_MAX];
     sdw_clock_timestamp(stamp);
     memcpy(stamp + 23, "Z", 2); /* milliseconds are enough for a reader */
-    size_t n = (size_t)snprintf(line, sizeof line, "%s %s ", stamp, names[level]);
+    if (atomic_load(&as_json)) {
+        write_json(stamp, names[level], text);
+        return;
+    }
+    size_t n = (size_t)snprintf(line, sizeof line, "%s %-5s ", stamp, names[level]);
     n += escape(line + n, sizeof line - n - 1, text);
     line[n++] = '\n';
     if (write(atomic_load(&output), line, n) < 0)

@@ -4,6 +4,8 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+
 enum sdw_log_level { SDW_LOG_DEBUG, SDW_LOG_INFO, SDW_LOG_WARN, SDW_LOG_ERROR };
 
 /* Lines under `level` are dropped. The default is SDW_LOG_INFO. */
@@ -11,6 +13,10 @@ void sdw_log_level_set(enum sdw_log_level level);
 
 /* Appends to `path` from now on instead of standard error; call again to reopen after rotation. */
 enum sdw_status sdw_log_open(const char *path, struct sdw_error *err);
+
+/* One JSON object a line from now on: {"time":...,"level":"info","job":"job_...","message":...};
+ * "job" where the message begins with "job ID: ". */
+void sdw_log_json_set(bool json);
 
 /* "2026-11-03T21:00:00.123Z info  job job_...: completed in 3.2 s". Control characters are written
  * as \xNN, so that bytes from outside can never forge a line; lines are cut at 2000 bytes. */

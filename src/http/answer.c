@@ -14,6 +14,7 @@ enum MHD_Result sdw_answer(struct request *request, int http, struct MHD_Respons
     server->answered[route][http / 100]++;
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    sdw_door_add_headers(request, response);
     enum MHD_Result queued = MHD_queue_response(request->connection, (unsigned int)http, response);
     MHD_destroy_response(response); /* MHD holds its own reference */
     return queued;

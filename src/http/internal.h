@@ -59,6 +59,14 @@ struct sdw_server {
 /* routes.c. Finds the route, or notes in request->err why there is none. */
 void sdw_route_find(struct request *request, const char *method, const char *url);
 
+/* door.c: notes in request->err why it may not come in. */
+void sdw_door_check(struct request *request);
+/* What lets pages of welcome origins read an answer. */
+void sdw_door_add_headers(const struct request *request, struct MHD_Response *response);
+/* A browser asks whether such a page may send; answered without a key, which it does not send. */
+bool sdw_door_is_preflight(const struct request *request, const char *method);
+enum MHD_Result sdw_door_answer_preflight(struct request *request);
+
 /* answer.c. Every answer is counted by route and status. */
 enum MHD_Result sdw_answer(struct request *request, int http, struct MHD_Response *response,
                            const char *content_type);

@@ -124,7 +124,7 @@ enum MHD_Result sdw_handle_openapi(struct request *request)
     put_schemas(&json);
     sdw_json_raw(&json, "securitySchemes", "{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}}");
     sdw_json_close(&json, '}');
-    if (request->server->options.api_key)
+    if (request->server->options.api_keys)
         sdw_json_raw(&json, "security", "[{\"key\":[]}]");
     return sdw_answer_json(request, 200, &json);
 }

@@ -12,101 +12,15 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define SPARE_FILES 64 /* descriptors beside the connections */
 #define BACKLOG     1024
-
-static bool is_loopback(const struct sockaddr *address)
-{
-    if (address->sa_family == AF_INET)
-        return (ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >>
-                24) == 127;
-    if (address->sa_family != AF_INET6)
-        return false;
-    const struct in6_addr *in6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-    return IN6_IS_ADDR_LOOPBACK(in6) || (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
-}
-
-/* In constant time: both are brought to one length and compared whole. */
-static bool key_matches(const char *given, const char *key)
-{
-    unsigned char a[SDW_HTTP_KEY_BYTES_MAX] = {0}, b[SDW_HTTP_KEY_BYTES_MAX] = {0};
-    size_t length = strlen(given);
-    if (length >= sizeof a)
-        return false;
-    memcpy(a, given, length);
-    memcpy(b, key, strlen(key)); /* sdw_server_open checked its length */
-    return sodium_memcmp(a, b, sizeof a) == 0;
-}
-
-static void check_access(struct request *request)
-{
-    const char *key = request->server->options.api_key;
-    enum access access = request->route ? request->route->access : ACCESS_KEY;
-    const char *given = sdw_request_header(request, "Authorization");
-    if (key && access != ACCESS_OPEN) {
-        if (!given || strncasecmp(given, "Bearer ", 7) != 0)
-            sdw_fail(&request->err, SDW_UNAUTHORIZED,
-                     "this worker needs a key: send Authorization: Bearer <key>");
-        else if (!key_matches(given + 7, key))
-            sdw_fail(&request->err, SDW_UNAUTHORIZED, "the key is not the one of this worker");
-    } else if (access == ACCESS_LOCAL) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-        if (!info || !is_loopback(info->client_addr))
-            sdw_fail(
-                &request->err, SDW_FORBIDDEN,
-                "only this machine may do that, or who has the key of a worker with --api-key");
-    }
-}
-
-/* A page of another site can make its visitor's browser post to a worker that only the visitor
- * reaches; the browser says where the page is from. */
-static bool is_foreign(const struct request *request)
-{
-    const char *origin = sdw_request_header(request, "Origin");
-    const char *host = sdw_request_header(request, "Host");
-    if (!origin)
-        return false;
-    const char *name = strstr(origin, "://");
-    return !host || !name || strcasecmp(name + 3, host) != 0;
-}
-
-/* A name that somebody else's name server points at 127.0.0.1 makes that page and the worker one
- * site; so a worker on loopback answers to the names of loopback alone. */
-static bool is_misnamed(const struct request *request)
-{
-    static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
-    const char *bound = request->server->options.bind_addr;
-    const char *host = sdw_request_header(request, "Host");
-    if (!host || (strncmp(bound, "127.", 4) != 0 && strcmp(bound, "::1") != 0))
-        return false;
-    size_t length = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (length == strlen(names[i]) && strncasecmp(host, names[i], length) == 0)
-            return false;
-    return strlen(bound) != length || strncmp(host, bound, length) != 0;
-}
-
-static void check_site(struct request *request)
-{
-    if (request->err.status || !request->route)
-        return;
-    if (is_misnamed(request))
-        sdw_fail(&request->err, SDW_FORBIDDEN,
-                 "this worker listens on %s and answers to that name or localhost, not to %.100s",
-                 request->server->options.bind_addr, sdw_request_header(request, "Host"));
-    else if (strcmp(request->route->method, "GET") != 0 && is_foreign(request))
-        sdw_fail(&request->err, SDW_FORBIDDEN, "pages of other sites may only read");
-}
 
 static struct request *begin(struct sdw_server *server, struct MHD_Connection *connection,
                              const char *method, const char *url)
@@ -118,8 +32,7 @@ static struct request *begin(struct sdw_server *server, struct MHD_Connection *c
     request->connection = connection;
     sdw_text_init(&request->body, server->options.body_bytes_max);
     sdw_route_find(request, method, url);
-    check_access(request);
-    check_site(request);
+    sdw_door_check(request);
     return request;
 }
 
@@ -152,6 +65,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     struct request *request = *slot;
     if (!request) {
         request = *slot = begin(context, connection, method, url);
+        if (request && sdw_door_is_preflight(request, method))
+            return sdw_door_answer_preflight(request);
         if (request && hopeless(request)) {
             sdw_fail(&request->err, SDW_TOO_LARGE, "the body is larger than %zu bytes, the limit",
                      request->body.bytes_max);
@@ -249,14 +164,29 @@ static enum sdw_status start_threads(struct sdw_server *server, int fd, struct s
 {
     unsigned flags =
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    bool encrypted = server->options.tls_cert != NULL;
+    struct MHD_OptionItem tls[3] = {{MHD_OPTION_END, 0, NULL}};
+    if (encrypted) {
+        flags |= MHD_USE_TLS;
+        tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0,
+                                         (void *)(uintptr_t)server->options.tls_cert};
+        tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0,
+                                         (void *)(uintptr_t)server->options.tls_key};
+        tls[2] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    }
     server->daemon = MHD_start_daemon(
         flags, (uint16_t)server->port, NULL, NULL, on_request, server, /* the options: */
         MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)server->options.connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)SDW_HTTP_IDLE_S, MHD_OPTION_END);
+        (unsigned)server->options.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)server->options.connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)server->options.idle_s, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (!server->daemon)
-        return sdw_fail(err, SDW_INTERNAL, "cannot start the HTTP server on port %d", server->port);
+        return sdw_fail(err, encrypted ? SDW_USAGE : SDW_INTERNAL,
+                        "cannot start the HTTP server on port %d%s", server->port,
+                        encrypted ? ": --tls-cert and --tls-key must hold a certificate in PEM and "
+                                    "the key that belongs to it"
+                                  : "");
     if (pthread_create(&server->ticker, NULL, sdw_streams_tick, server) != 0) {
         MHD_stop_daemon(server->daemon);
         return sdw_fail(err, SDW_INTERNAL, "the system gives no thread for the event streams");
@@ -272,6 +202,8 @@ static void set_defaults(struct sdw_server_options *options)
         options->body_bytes_max = SDW_HTTP_BODY_BYTES_MAX;
     if (options->connections_max == 0)
         options->connections_max = SDW_HTTP_CONNECTIONS_MAX;
+    if (options->idle_s == 0)
+        options->idle_s = SDW_HTTP_IDLE_S;
     if (options->keep_alive_s <= 0)
         options->keep_alive_s = SDW_HTTP_KEEP_ALIVE_S;
 }
@@ -280,10 +212,10 @@ enum sdw_status sdw_server_open(struct sdw_server **out, const struct sdw_server
                                 struct sdw_error *err)
 {
     assert(options->jobs && options->state);
-    if (options->api_key &&
-        (!*options->api_key || strlen(options->api_key) >= SDW_HTTP_KEY_BYTES_MAX))
-        return sdw_fail(err, SDW_USAGE, "--api-key must have 1 to %d bytes",
-                        SDW_HTTP_KEY_BYTES_MAX - 1);
+    for (const char *const *key = options->api_keys; key && *key; key++)
+        if (!**key || strlen(*key) >= SDW_HTTP_KEY_BYTES_MAX)
+            return sdw_fail(err, SDW_USAGE, "an API key must have 1 to %d bytes",
+                            SDW_HTTP_KEY_BYTES_MAX - 1);
     struct sdw_server *server = calloc(1, sizeof *server);
     if (!server)
         return sdw_fail(err, SDW_MEMORY, "no memory for the HTTP server");

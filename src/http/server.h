@@ -46,12 +46,16 @@ struct sdw_server_sampler {
 
 /* Texts and tables live as long as the server. */
 struct sdw_server_options {
-    const char *bind_addr; /* numeric, IPv4 or IPv6; NULL: 0.0.0.0 */
-    int port;              /* 0 picks a free one */
-    const char *api_key;   /* NULL: everybody may come in */
-    size_t body_bytes_max; /* 0: SDW_HTTP_BODY_BYTES_MAX */
-    int connections_max;   /* 0: SDW_HTTP_CONNECTIONS_MAX */
-    double keep_alive_s;   /* 0: SDW_HTTP_KEEP_ALIVE_S */
+    const char *bind_addr;           /* numeric, IPv4 or IPv6; NULL: 0.0.0.0 */
+    int port;                        /* 0 picks a free one */
+    const char *const *api_keys;     /* NULL after the last; NULL: everybody may come in */
+    const char *const *cors_origins; /* of pages that may use the worker; "*": of all; likewise */
+    const char *tls_cert, *tls_key;  /* PEM; NULL: plain HTTP */
+    size_t body_bytes_max;           /* 0: SDW_HTTP_BODY_BYTES_MAX */
+    int connections_max;             /* 0: SDW_HTTP_CONNECTIONS_MAX */
+    int connections_per_address;     /* 0: no limit of its own */
+    int idle_s;                      /* 0: SDW_HTTP_IDLE_S */
+    double keep_alive_s;             /* 0: SDW_HTTP_KEEP_ALIVE_S */
 
     struct sdw_jobs *jobs; /* outlives the server */
     void *context;

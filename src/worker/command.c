@@ -38,6 +38,10 @@ bool sdw_command_informed(const struct sdw_options *options, enum sdw_command co
         printf("sd-worker-%s %s\n", backend, SDW_VERSION);
         return true;
     }
+    if (options->print_config) {
+        sdw_options_print_values(options, command);
+        return true;
+    }
     if (!options->help)
         return false;
     const char *name = "";

@@ -60,7 +60,15 @@ const struct sdw_option_row sdw_option_rows[] = {
     TEXT("callback-url", "CALLBACK_URL", callback_url, NULL, SERVE, "U", "posted to once when the worker is ready"),
     TEXT("worker-id", "WORKER_ID", worker_id, NULL, SERVE, "I", "default: worker-<device>-<port>"),
     TEXT("api-key", "SD_WORKER_API_KEY", api_key, NULL, SERVE, "K",
-         "bearer token that every route but /health and /ready then needs"),
+         "bearer token that every route but /health and /ready then needs; several with commas between"),
+    TEXT("api-key-file", NULL, api_key_file, NULL, SERVE, "F", "the same, one a line"),
+    TEXT("cors-origin", NULL, cors_origin, NULL, SERVE, "O", "pages of O (https://example.org), several with commas between, may use this worker; * is all"),
+    TEXT("tls-cert", NULL, tls_cert, NULL, SERVE, "F.pem", "certificate chain: listen on https"),
+    TEXT("tls-key", NULL, tls_key, NULL, SERVE, "F.pem", "the key that belongs to it"),
+    INTEGER("body-bytes-max", NULL, body_bytes_max, 1024, 64L << 20, "33554432", SERVE, "N", "bytes of a request; more is answered 413"),
+    INTEGER("connections-max", NULL, connections_max, 1, 65536, "4096", SERVE, "N", "connections at once"),
+    INTEGER("connections-per-address", NULL, connections_per_address, 0, 65536, "0", SERVE, "N", "of one address; 0: no limit of its own"),
+    INTEGER("idle-timeout", NULL, idle_s, 1, 86400, "60", SERVE, "S", "seconds after which a connection without a byte is closed"),
     INTEGER("queue-max", NULL, queue_max, 1, 100000, "100", SERVE, "N", "jobs that may wait; more are answered 429"),
     TEXT("state-dir", "SD_WORKER_STATE_DIR", state_dir, NULL, SERVE, "DIR",
          "where jobs outlive the process; :memory: keeps them in it; default: ~/.local/state/sd-worker/<worker id>"),
@@ -69,7 +77,8 @@ const struct sdw_option_row sdw_option_rows[] = {
     INTEGER("keep-age", NULL, keep_age_s, 0, 3155760000, "604800", SERVE, "S", "seconds that an ended job can be read; 0: no limit"),
     INTEGER("keep-jobs", NULL, keep_jobs, 1, 10000000, "1000", SERVE, "N", "ended jobs that can be read"),
     INTEGER("keep-bytes", NULL, keep_bytes, 1, 1L << 50, "1073741824", SERVE, "N", "bytes of their images and events"),
-    TEXT("log-file", NULL, log_file, NULL, SERVE, "F", "log to F instead of standard error"),
+    TEXT("log-file", NULL, log_file, NULL, SERVE, "F", "log to F instead of standard error; SIGHUP opens it anew"),
+    CHOICE("log-format", NULL, log_format, "text|json", "text", SERVE, "lines for people, or one JSON object each"),
     INTEGER("device", NULL, device, 0, 63, "0", RUNS, "N", "index of the accelerator"),
     SPELLING("cuda-device", NULL, "device", SDW_OPTION_INTEGER, NULL, RUNS),
     SPELLING("metal-device", NULL, "device", SDW_OPTION_INTEGER, NULL, RUNS),
@@ -84,11 +93,14 @@ const struct sdw_option_row sdw_option_rows[] = {
     TEXT("out", NULL, out, "out.png", GENERATE, "F.png", "where the image goes"),
     FLAG("json", NULL, json, BENCH, "print one JSON object"),
     FLAG("verbose", NULL, verbose, ALL, "log more"),
+    FLAG("print-config", NULL, print_config, SERVE, "print every option with its value and where it comes from, and exit"),
     FLAG("help", NULL, help, EVERY, "print this and exit"),
     FLAG("version", NULL, version, EVERY, "print the version and exit"),
 };
 /* clang-format on */
 const int sdw_option_count = sizeof sdw_option_rows / sizeof sdw_option_rows[0];
+_Static_assert(sizeof sdw_option_rows / sizeof sdw_option_rows[0] <= SDW_OPTION_ROWS_MAX,
+               "SDW_OPTION_ROWS_MAX is too small");
 
 /* Names compare with underscores as dashes: `bind_addr: ...` reads naturally in a file. */
 static bool same_name(const char *a, const char *b)
@@ -177,6 +189,8 @@ static enum sdw_status set_row(struct sdw_options *options, const struct sdw_opt
     if (row->spelling)
         row = find_row(row->spelling);
     assert(row && !row->spelling);
+    char *from = options->source[row - sdw_option_rows];
+    snprintf(from, sizeof options->source[0], "%s", source);
     void *field = (char *)options + row->offset;
     switch (row->kind) {
     case SDW_OPTION_TEXT: return set_text(field, row, value, source, err);
@@ -307,6 +321,42 @@ void sdw_options_free(struct sdw_options *options)
             free(*(char **)((char *)options + row->offset));
     }
     *options = (struct sdw_options){0};
+}
+
+/* Quoted as JSON, which is YAML. */
+static void print_text(const char *text)
+{
+    putchar('"');
+    for (; *text; text++)
+        if (*text == '"' || *text == '\\')
+            printf("\\%c", *text);
+        else if ((unsigned char)*text < 0x20)
+            printf("\\u%04x", *text);
+        else
+            putchar(*text);
+    putchar('"');
+}
+
+void sdw_options_print_values(const struct sdw_options *options, enum sdw_command command)
+{
+    for (int i = 0; i < sdw_option_count; i++) {
+        const struct sdw_option_row *row = &sdw_option_rows[i];
+        const void *field = (const char *)options + row->offset;
+        if (!(row->commands & command) || row->spelling || !options->source[i][0] ||
+            strcmp(row->name, "print-config") == 0)
+            continue;
+        if (strcmp(row->name, "api-key") == 0) {
+            printf("# api-key is set by %s\n", options->source[i]);
+            continue;
+        }
+        printf("%s: ", row->name);
+        switch (row->kind) {
+        case SDW_OPTION_TEXT: print_text(*(char *const *)field); break;
+        case SDW_OPTION_INTEGER: printf("%ld", *(const long *)field); break;
+        case SDW_OPTION_FLAG: printf("%s", *(const bool *)field ? "true" : "false"); break;
+        }
+        printf(" # %s\n", options->source[i]);
+    }
 }
 
 void sdw_options_print(enum sdw_command command)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 #define SDW_OPTIONS_BYTES_MAX (1u << 20) /* a configuration file */
+#define SDW_OPTION_ROWS_MAX   80
 
 /* The commands of the program; an option names those that take it. */
 enum sdw_command {
@@ -27,13 +28,17 @@ enum sdw_command {
 struct sdw_options {
     char *model, *model_path, *vae, *tokenizer, *prediction_type;
     char *bind_addr, *worker_id, *queen_url, *callback_url, *api_key, *config, *log_file;
+    char *api_key_file, *cors_origin, *tls_cert, *tls_key, *log_format;
     char *dtype, *fallback, *isa;
     char *state_dir;
+    long body_bytes_max, connections_max, connections_per_address, idle_s;
     long port, device, threads, queue_max, keep_age_s, keep_jobs, keep_bytes, save_every_ms;
-    bool flash_attn, verbose, help, version;
+    bool flash_attn, verbose, help, version, print_config;
     /* generate and bench */
     char *out;
     bool json;
+    /* Where the value of each row came from: "--port", "PORT", "F:3", "default"; "": nowhere. */
+    char source[SDW_OPTION_ROWS_MAX][64];
 };
 
 enum sdw_option_kind { SDW_OPTION_TEXT, SDW_OPTION_INTEGER, SDW_OPTION_FLAG };
@@ -74,6 +79,10 @@ void sdw_options_free(struct sdw_options *options);
  * from text. */
 enum sdw_status sdw_option_set(struct sdw_options *options, const char *name, const char *value,
                                const char *source, struct sdw_error *err);
+
+/* Every option of `command` that has a value, as YAML that --config reads back, with its source;
+ * secrets are left out. */
+void sdw_options_print_values(const struct sdw_options *options, enum sdw_command command);
 
 /* The lines of --help for the options of `command`. */
 void sdw_options_print(enum sdw_command command);

@@ -8,9 +8,11 @@
 #include "http/server.h"
 #include "hub/catalogue.h"
 #include "sample/sampler.h"
+#include "worker/access.h"
 #include "worker/command.h"
 #include "worker/download.h"
 #include "worker/heartbeat.h"
+#include "worker/service.h"
 #include "worker/session.h"
 #include "worker/state_dir.h"
 
@@ -37,6 +39,7 @@ struct serve {
     struct sdw_jobs *jobs;
     struct sdw_server *server;
     struct sdw_heartbeat *heartbeat;
+    struct sdw_access access;
     struct sdw_server_model models[MODELS_MAX];
     struct sdw_server_sampler samplers[SAMPLERS_MAX];
     pthread_mutex_t lock;
@@ -220,7 +223,11 @@ static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
     const struct sdw_options *options = serve->options;
     struct sdw_server_options server = {.bind_addr = options->bind_addr,
                                         .port = (int)options->port,
-                                        .api_key = options->api_key,
+                                        .body_bytes_max = (size_t)options->body_bytes_max,
+                                        .connections_max = (int)options->connections_max,
+                                        .connections_per_address =
+                                            (int)options->connections_per_address,
+                                        .idle_s = (int)options->idle_s,
                                         .jobs = serve->jobs,
                                         .context = serve,
                                         .state = tell_state,
@@ -230,15 +237,16 @@ static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
                                         .device = serve->session.dev->id,
                                         .version = SDW_VERSION};
     fill_tables(serve, &server);
+    sdw_access_fill(&server, &serve->access);
     enum sdw_status status = sdw_server_open(&serve->server, &server, err);
     if (status)
         return status;
     bool any = strcmp(options->bind_addr, "0.0.0.0") == 0,
          v6 = strchr(options->bind_addr, ':') != NULL;
-    sdw_log_info("listening on http://%s%s%s:%d", v6 ? "[" : "",
+    sdw_log_info("listening on http%s://%s%s%s:%d", server.tls_cert ? "s" : "", v6 ? "[" : "",
                  any ? "127.0.0.1" : options->bind_addr, v6 ? "]" : "",
                  sdw_server_port(serve->server));
-    if ((any || strcmp(options->bind_addr, "::") == 0) && !options->api_key)
+    if ((any || strcmp(options->bind_addr, "::") == 0) && !server.api_keys)
         sdw_log_warn(
             "anybody who reaches this machine can use this worker: set --api-key, or --bind-addr 127.0.0.1");
     return SDW_OK;
@@ -279,12 +287,14 @@ static enum sdw_status run(struct serve *serve, struct sdw_error *err)
         return status;
     sdw_heartbeat_status(serve->heartbeat, "ready"); /* before a first job can make it busy */
     set_phase(serve, READY);
+    sdw_service_notify("READY=1");
     sdw_log_info("ready: %s on %s", serve->model_id, serve->session.dev->description);
 
     pthread_mutex_lock(&serve->lock);
     while (serve->phase != STOPPING)
         pthread_cond_wait(&serve->changed, &serve->lock);
     pthread_mutex_unlock(&serve->lock);
+    sdw_service_notify("STOPPING=1");
     sdw_heartbeat_status(serve->heartbeat, "stopping");
     bool ended = sdw_jobs_stop(serve->jobs, STOP_JOBS_S);
     sdw_server_close(serve->server, STOP_STREAMS_S);
@@ -308,16 +318,19 @@ static enum sdw_status serve_all(const struct sdw_options *options, const char *
                           .backend = backend,
                           .lock = PTHREAD_MUTEX_INITIALIZER,
                           .changed = PTHREAD_COND_INITIALIZER};
+    sdw_log_json_set(strcmp(options->log_format, "json") == 0);
     enum sdw_status status = options->log_file ? sdw_log_open(options->log_file, err) : SDW_OK;
     if (!status)
+        status = sdw_access_read(&serve.access, options, err);
+    if (!status)
         status = start_signals(&serve, err);
-    if (status)
-        return status;
-    status = run(&serve, err);
+    if (!status)
+        status = run(&serve, err);
     sdw_heartbeat_close(serve.heartbeat, STOP_QUEEN_S);
     sdw_server_close(serve.server, 0);
     sdw_jobs_close(serve.jobs);
     sdw_session_close(&serve.session);
+    sdw_access_free(&serve.access);
     for (int i = 0; i < MODELS_MAX; i++)
         free((char *)serve.models[i].id);
     if (!status)

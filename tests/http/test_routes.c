@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -407,7 +408,8 @@ static void full_queue(void **state)
 static void keys(void **state)
 {
     (void)state;
-    struct worker *worker = worker_open(&(struct sdw_server_options){.api_key = "s3cret"}, 0);
+    static const char *const known[] = {"another", "s3cret", NULL};
+    struct worker *worker = worker_open(&(struct sdw_server_options){.api_keys = known}, 0);
     struct reply reply;
     client_ask(worker, &reply, "GET", "/openapi.json", "Authorization: Bearer s3cret\r\n", NULL);
     assert_int_equal(reply.status, 200);
@@ -443,6 +445,60 @@ static void keys(void **state)
     client_ask(worker, &reply, "GET", "/info", "Authorization: Bearer s3cret\r\n", NULL);
     assert_int_equal(reply.status, 200);
     reply_free(&reply);
+    worker_close(worker);
+}
+
+/* Pages of a named origin may send and read; of another one, neither. */
+static void origins(void **state)
+{
+    (void)state;
+    static const char *const known[] = {"https://friend.example", NULL};
+    static const char *const secret[] = {"s3cret", NULL};
+    struct worker *worker =
+        worker_open(&(struct sdw_server_options){.cors_origins = known, .api_keys = secret}, 0);
+    struct reply reply;
+    client_ask(worker, &reply, "OPTIONS", "/v1/jobs",
+               "Origin: https://friend.example\r\nAccess-Control-Request-Method: POST\r\n", NULL);
+    assert_int_equal(reply.status, 204); /* without the key: browsers do not send it here */
+    assert_true(reply_has_header(&reply, "Access-Control-Allow-Origin: https://friend.example"));
+    reply_free(&reply);
+    client_ask(worker, &reply, "POST", "/v1/jobs",
+               JSON "Authorization: Bearer s3cret\r\nOrigin: https://friend.example\r\n",
+               "{\"prompt\":\"a\",\"steps\":1,\"width\":64,\"height\":64}");
+    assert_int_equal(reply.status, 200);
+    assert_true(reply_has_header(&reply, "Access-Control-Allow-Origin: https://friend.example"));
+    reply_free(&reply);
+    client_refused(worker, "OPTIONS", "/v1/jobs",
+                   "Authorization: Bearer s3cret\r\nOrigin: https://foe.example\r\n"
+                   "Access-Control-Request-Method: POST\r\n",
+                   NULL, 405, "method_not_allowed");
+    client_refused(worker, "POST", "/v1/jobs",
+                   JSON "Authorization: Bearer s3cret\r\nOrigin: https://foe.example\r\n",
+                   "{\"prompt\":\"a\"}", 403, "forbidden");
+    client_ask(worker, &reply, "GET", "/health", "Origin: https://foe.example\r\n", NULL);
+    assert_null(strcasestr(reply.head.data, "Access-Control"));
+    reply_free(&reply);
+    worker_close(worker);
+}
+
+static void connections_of_one_address(void **state)
+{
+    (void)state;
+    struct worker *worker =
+        worker_open(&(struct sdw_server_options){.connections_per_address = 2}, 0);
+    int first = client_connect(worker->port), second = client_connect(worker->port);
+    client_send(first, "GET", 3);
+    client_send(second, "GET", 3);
+    usleep(50000);
+    char byte;
+    int third = client_connect(worker->port);
+    send(third, "GET /health HTTP/1.1\r\n\r\n", 24, MSG_NOSIGNAL);
+    assert_true(recv(third, &byte, 1, 0) <= 0); /* closed without a word */
+    close(third);
+    close(second);
+    close(first);
+    usleep(50000);
+    json_decref(get_json(worker, "/health", 200));
     worker_close(worker);
 }
 
@@ -522,6 +578,8 @@ int main(void)
         cmocka_unit_test(more_than_the_memory),
         cmocka_unit_test(full_queue),
         cmocka_unit_test(keys),
+        cmocka_unit_test(origins),
+        cmocka_unit_test(connections_of_one_address),
         cmocka_unit_test(shutdown_on_request),
         cmocka_unit_test(port_in_use),
         cmocka_unit_test(ipv6),
