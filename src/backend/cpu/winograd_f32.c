@@ -20,6 +20,7 @@
 #define TILES_MAX 48                   /* of a work item: a weight is read once for so many tiles */
 #define BLOCK     64 /* output channels at a time: their products stay in the second-level cache */
 #define LANES     16 /* channels come in multiples of this: of every vector length */
+#define PANEL_MAX 32 /* output channels of a panel: two of the longest vectors */
 #define ITEMS_MIN 16 /* fewer blocks of tiles than this are divided by output channels, too */
 
 bool sdw_winograd_f32_usable(int in, int out)
@@ -29,23 +30,19 @@ bool sdw_winograd_f32_usable(int in, int out)
 
 /* ---- packing ---- */
 
-/* U = G g G^T. */
-static void transform_kernel(double u[POSITIONS], const float g[9])
+/* y = G x, for one line of each of PANEL_MAX kernels side by side. */
+static void transform_line(double y[SIDE][PANEL_MAX], double x[3][PANEL_MAX])
 {
-    const double a = M_SQRT1_2, b = M_SQRT2;
-    const double G[SIDE][3] = {{1, 0, 0},
-                               {-2.0 / 3, -2.0 / 3 * a, -1.0 / 3},
-                               {-2.0 / 3, 2.0 / 3 * a, -1.0 / 3},
-                               {1.0 / 6, 1.0 / 6 * b, 1.0 / 3},
-                               {1.0 / 6, -1.0 / 6 * b, 1.0 / 3},
-                               {0, 0, 1}};
-    double t[SIDE][3];
-    for (int i = 0; i < SIDE; i++)
-        for (int x = 0; x < 3; x++)
-            t[i][x] = G[i][0] * g[x] + G[i][1] * g[3 + x] + G[i][2] * g[6 + x];
-    for (int i = 0; i < SIDE; i++)
-        for (int j = 0; j < SIDE; j++)
-            u[SIDE * i + j] = t[i][0] * G[j][0] + t[i][1] * G[j][1] + t[i][2] * G[j][2];
+    for (int l = 0; l < PANEL_MAX; l++) {
+        double even1 = -2.0 / 3 * x[0][l] - 1.0 / 3 * x[2][l], odd1 = 2.0 / 3 * M_SQRT1_2 * x[1][l];
+        double even2 = 1.0 / 6 * x[0][l] + 1.0 / 3 * x[2][l], odd2 = 1.0 / 6 * M_SQRT2 * x[1][l];
+        y[0][l] = x[0][l];
+        y[1][l] = even1 - odd1;
+        y[2][l] = even1 + odd1;
+        y[3][l] = even2 + odd2;
+        y[4][l] = even2 - odd2;
+        y[5][l] = x[2][l];
+    }
 }
 
 /* U lies as [block of 64 outputs][position][panel of 2 vectors][in][2 vectors]. */
@@ -55,24 +52,38 @@ struct packing {
     int in, out, panel;
 };
 
-static int64_t place(const struct packing *p, int o, int position)
+/* U = G g G^T of the kernels from input channel c to a panel of outputs, whole lines of the cache
+ * at a time; outputs that are not there are zero. */
+static void pack_kernels(const struct packing *p, float *to, int first, int c)
 {
-    int64_t panels = BLOCK / p->panel, at = o % BLOCK / p->panel;
-    return ((o / BLOCK * POSITIONS + position) * panels + at) * p->in * p->panel + o % p->panel;
+    double g[3][3][PANEL_MAX] = {0}, t[3][SIDE][PANEL_MAX], line[3][PANEL_MAX],
+           u[SIDE][PANEL_MAX]; /* g[x][y] */
+    int64_t plane = (int64_t)BLOCK * p->in;
+    for (int l = 0; l < p->panel && first + l < p->out; l++)
+        for (int tap = 0; tap < 9; tap++)
+            g[tap % 3][tap / 3][l] = p->kernels[((int64_t)(first + l) * p->in + c) * 9 + tap];
+    for (int x = 0; x < 3; x++)
+        transform_line(t[x], g[x]);
+    for (int y = 0; y < SIDE; y++) {
+        for (int x = 0; x < 3; x++)
+            memcpy(line[x], t[x][y], sizeof line[x]);
+        transform_line(u, line);
+        for (int x = 0; x < SIDE; x++, to += plane)
+            for (int l = 0; l < p->panel; l++)
+                to[l] = (float)u[x][l];
+    }
 }
 
-/* A tile of the packing is one panel of outputs: whole lines of the cache are written. */
+/* A tile of the packing is one panel. */
 static void pack_panel(void *context, int64_t i, int thread)
 {
     const struct packing *p = context;
-    double u[POSITIONS];
+    int first = (int)i * p->panel;
+    float *to = p->u + (int64_t)(first / BLOCK) * POSITIONS * BLOCK * p->in +
+                (int64_t)(first % BLOCK) * p->in;
     (void)thread;
-    for (int o = (int)i * p->panel; o < ((int)i + 1) * p->panel && o < p->out; o++)
-        for (int c = 0; c < p->in; c++) {
-            transform_kernel(u, p->kernels + ((int64_t)o * p->in + c) * 9);
-            for (int position = 0; position < POSITIONS; position++)
-                p->u[place(p, o, position) + (int64_t)c * p->panel] = (float)u[position];
-        }
+    for (int c = 0; c < p->in; c++, to += p->panel)
+        pack_kernels(p, to, first, c);
 }
 
 bool sdw_winograd_f32_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight,
@@ -87,8 +98,6 @@ bool sdw_winograd_f32_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight
     p.u = weight->tiled = dev->ops->buffer_new(dev, weight->base.bytes);
     if (!p.kernels || !p.u)
         return false;
-    if (p.out % p.panel) /* half a panel: what is not there must not be NaN */
-        memset(p.u, 0, weight->base.bytes);
     sdw_pool_run((p.out + p.panel - 1) / p.panel, pack_panel, &p);
     return true;
 }
