@@ -28,6 +28,7 @@ static void check_one(struct check *c, int n, int queries, int keys, int heads, 
 
 void check_attention(struct check *c)
 {
+    c->seed = 1; /* its numbers do not depend on the cases of another family */
     static const int widths[] = {40, 64, 80, 160, 512, 4, 8, 16, 1, 7, 33, 48};
     for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
         check_one(c, 1, 50, 300, 2, widths[i], false, 1);

@@ -74,13 +74,12 @@ static void finish(const struct matrix *m, float *values, int64_t r, int o, int 
         m->kernels->widen(room, (const uint16_t *)residual->data + at, residual->dtype, width);
     const float *extra =
         residual && residual->dtype == SDW_F32 ? (const float *)residual->data + at : room;
-    m->kernels->add(values, values, m->weight->bias + o, width);
+    float *sum = residual ? values : to;
+    m->kernels->add(sum, values, m->weight->bias + o, width);
     if (m->act != SDW_ACT_NONE)
-        m->kernels->activate(values, m->act, width);
+        m->kernels->activate(sum, m->act, width);
     if (residual)
         m->kernels->add(to, values, extra, width);
-    else if (to != values)
-        memcpy(to, values, (size_t)width * sizeof *to);
     if (out->dtype != SDW_F32)
         m->kernels->narrow((uint16_t *)out->data + at, values, out->dtype, width);
 }
