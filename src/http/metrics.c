@@ -2,7 +2,9 @@
 #include "http/internal.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define METRICS_BYTES_MAX (64u << 10)
 
@@ -42,6 +44,90 @@ static void put_stages(struct sdw_text *text, const struct sdw_jobs_counts *coun
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
         sdw_text_printf(text, NULL, "sdw_stage_seconds_total{stage=\"%s\"} %.6f\n", stages[i].stage,
                         stages[i].seconds);
+}
+
+/* labels: "" or "stage=\"vae\",". */
+static void put_histogram(struct sdw_text *text, const char *name, const char *labels,
+                          const struct sdw_histogram *histogram)
+{
+    uint64_t count = 0;
+    int length = (int)strlen(labels);
+    for (int i = 0; i < SDW_HISTOGRAM_BUCKETS; i++) {
+        count += histogram->count[i];
+        sdw_text_printf(text, NULL, "%s_bucket{%sle=\"%g\"} %llu\n", name, labels,
+                        sdw_histogram_bounds_s[i], (unsigned long long)count);
+    }
+    count += histogram->count[SDW_HISTOGRAM_BUCKETS];
+    sdw_text_printf(text, NULL, "%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels,
+                    (unsigned long long)count);
+    const char *open = length ? "{" : "", *close = length ? "}" : "";
+    int inner = length ? length - 1 : 0; /* without the comma */
+    sdw_text_printf(text, NULL, "%s_sum%s%.*s%s %.6f\n%s_count%s%.*s%s %llu\n", name, open, inner,
+                    labels, close, histogram->sum_s, name, open, inner, labels, close,
+                    (unsigned long long)count);
+}
+
+static void put_histograms(struct sdw_text *text, const struct sdw_jobs_counts *counts)
+{
+    sdw_text_printf(text, NULL,
+                    "# HELP sdw_step_seconds Denoising steps, but for the first of a run.\n"
+                    "# TYPE sdw_step_seconds histogram\n");
+    put_histogram(text, "sdw_step_seconds", "", &counts->step);
+    sdw_text_printf(text, NULL,
+                    "# HELP sdw_stage_seconds Stages of completed jobs beside the steps.\n"
+                    "# TYPE sdw_stage_seconds histogram\n");
+    put_histogram(text, "sdw_stage_seconds", "stage=\"text\",", &counts->text);
+    put_histogram(text, "sdw_stage_seconds", "stage=\"vae\",", &counts->vae);
+    put_histogram(text, "sdw_stage_seconds", "stage=\"png\",", &counts->png);
+}
+
+/* A label's value: backslash, quote and line feed are escaped. */
+static void put_label(struct sdw_text *text, const char *name, const char *value)
+{
+    sdw_text_printf(text, NULL, "%s=\"", name);
+    for (; *value; value++)
+        if (*value == '\n')
+            sdw_text_printf(text, NULL, "\\n");
+        else
+            sdw_text_printf(text, NULL, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
+    sdw_text_printf(text, NULL, "\"");
+}
+
+static void put_info(struct sdw_text *text, const struct sdw_server_options *options)
+{
+    sdw_text_printf(text, NULL,
+                    "# HELP sdw_info What this worker is.\n# TYPE sdw_info gauge\nsdw_info{");
+    put_label(text, "worker", options->worker_id);
+    sdw_text_printf(text, NULL, ",");
+    put_label(text, "model", options->model_id);
+    sdw_text_printf(text, NULL, ",");
+    put_label(text, "device", options->device);
+    sdw_text_printf(text, NULL, ",");
+    put_label(text, "version", options->version);
+    sdw_text_printf(text, NULL, "} 1\n");
+}
+
+static void put_heartbeats(struct sdw_text *text, const struct sdw_server_state *state)
+{
+    sdw_text_printf(text, NULL,
+                    "# HELP sdw_heartbeats_total Heartbeats by whether the queen heard them.\n"
+                    "# TYPE sdw_heartbeats_total counter\n"
+                    "sdw_heartbeats_total{result=\"heard\"} %llu\n"
+                    "sdw_heartbeats_total{result=\"failed\"} %llu\n",
+                    (unsigned long long)state->heartbeats_heard,
+                    (unsigned long long)state->heartbeats_failed);
+}
+
+/* 0 where the system does not say. */
+static double resident_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%*u %lu", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 static void put_http(struct sdw_text *text, const struct sdw_server *server)
@@ -87,10 +173,14 @@ enum MHD_Result sdw_handle_metrics(struct request *request)
             (double)counts.steps);
     put_one(&text, "sdw_images_total", "counter", "Images of completed jobs.",
             (double)counts.images);
+    put_info(&text, &server->options);
     put_stages(&text, &counts);
+    put_histograms(&text, &counts);
+    put_heartbeats(&text, &state);
     put_one(&text, "sdw_kept_bytes", "gauge", "Images and events of ended jobs.",
             (double)counts.kept_bytes);
     put_one(&text, "sdw_streams", "gauge", "Readers of event streams.", streams);
+    put_one(&text, "process_resident_memory_bytes", "gauge", "Memory in use.", resident_bytes());
     put_one(&text, "process_resident_memory_peak_bytes", "gauge", "Most memory ever in use.",
             (double)usage.ru_maxrss * 1024);
     put_http(&text, server);

@@ -30,6 +30,7 @@ struct sdw_server_state {
     double progress;                  /* of loading, 0..1; negative when not known */
     uint64_t bytes_done, bytes_total; /* of a download; 0 when there is none */
     double rate_bytes_s, left_s;
+    uint64_t heartbeats_heard, heartbeats_failed; /* since the start */
     /* Valid once ready, and from then on. */
     const struct sdw_params_defaults *defaults;
 };

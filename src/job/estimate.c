@@ -9,6 +9,18 @@
 
 #define NEWEST_SHARE 0.3 /* of the running mean */
 
+const double sdw_histogram_bounds_s[SDW_HISTOGRAM_BUCKETS] = {0.003, 0.01, 0.03, 0.1, 0.3, 1,
+                                                              3,     10,   30,   100, 300, 1000};
+
+void sdw_histogram_add(struct sdw_histogram *histogram, double seconds)
+{
+    int i = 0;
+    while (i < SDW_HISTOGRAM_BUCKETS && seconds > sdw_histogram_bounds_s[i])
+        i++;
+    histogram->count[i]++;
+    histogram->sum_s += seconds;
+}
+
 static double pixels(const struct sdw_job *job)
 {
     return (double)job->params.width * job->params.height;

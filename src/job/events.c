@@ -80,7 +80,10 @@ static void publish(struct sdw_job *job, int before)
 void sdw_job_append_progress(struct sdw_job *job, int step, int total)
 {
     int before = job->event_count;
-    job->stepped_s = sdw_clock_seconds();
+    double now_s = sdw_clock_seconds();
+    if (job->steps_run > 0) /* the first one has the text encoder's time in it */
+        sdw_histogram_add(&job->jobs->counts.step, now_s - job->stepped_s);
+    job->stepped_s = now_s;
     job->steps_run++;
     job->steps_left = total - step;
     if (job->state != SDW_JOB_RUNNING)
@@ -186,6 +189,9 @@ static void count_end(struct sdw_job *job)
     counts->text_s += job->result.text_s;
     counts->vae_s += job->result.vae_s;
     counts->png_s += job->result.png_s;
+    sdw_histogram_add(&counts->text, job->result.text_s);
+    sdw_histogram_add(&counts->vae, job->result.vae_s);
+    sdw_histogram_add(&counts->png, job->result.png_s);
 }
 
 bool sdw_job_settle(struct sdw_job *job)

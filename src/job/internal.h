@@ -96,6 +96,8 @@ bool sdw_job_settle(struct sdw_job *job);
 /* Brings events and image into memory, so that they outlive the row in the store. */
 void sdw_job_fetch_all(struct sdw_job *job);
 
+void sdw_histogram_add(struct sdw_histogram *histogram, double seconds);
+
 /* estimate.c; all with the lock held. Seconds, negative when not known. */
 void sdw_jobs_measure(struct sdw_jobs *jobs, const struct sdw_job *job);
 double sdw_job_remaining(const struct sdw_job *job); /* of running, without what waits before it */

@@ -170,6 +170,16 @@ int sdw_job_event_count(struct sdw_job *job, bool *ended);
 /* Wakes a sleeping watcher out of turn (a keep-alive, a stop). */
 void sdw_job_nudge(struct sdw_job *job, struct sdw_job_watcher *watcher);
 
+#define SDW_HISTOGRAM_BUCKETS 12
+extern const double sdw_histogram_bounds_s[SDW_HISTOGRAM_BUCKETS]; /* upper, rising */
+
+/* Durations since the start. count[i]: at most bounds[i] and over bounds[i - 1]; the last: longer.
+ */
+struct sdw_histogram {
+    uint64_t count[SDW_HISTOGRAM_BUCKETS + 1];
+    double sum_s;
+};
+
 struct sdw_jobs_counts {
     int queued, running; /* now */
     int queue_max;
@@ -178,6 +188,8 @@ struct sdw_jobs_counts {
     uint64_t submitted, refused;         /* refused: the queue was full */
     uint64_t steps, images;
     double steps_s, text_s, vae_s, png_s; /* sums over completed jobs */
+    struct sdw_histogram step;            /* each, of all jobs */
+    struct sdw_histogram text, vae, png;  /* of completed jobs */
     double wait_s; /* until a place in the queue is free, as measured on this machine; negative
                       when not known */
     int64_t kept_bytes;

@@ -9,6 +9,7 @@
 #include <curl/curl.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct sdw_heartbeat {
     const char *status; /* this and the next three are under the lock */
     bool pending;       /* the status was not yet posted */
     bool closing, over;
+    atomic_ullong heard, failed; /* posts */
 
     /* The thread's own. */
     CURL *curl;
@@ -145,6 +147,7 @@ static void note_success(struct sdw_heartbeat *heartbeat)
         sdw_log_info("heartbeat: %s listens again", heartbeat->options.queen_url);
     heartbeat->unheard = false;
     heartbeat->failures = 0;
+    atomic_fetch_add(&heartbeat->heard, 1);
     heartbeat->next_s =
         sdw_clock_seconds() + SDW_HEARTBEAT_INTERVAL_S * heartbeat->options.second_s;
 }
@@ -158,6 +161,7 @@ static void note_failure(struct sdw_heartbeat *heartbeat, const struct sdw_error
     double wait_s = heartbeat->failures < RETRIES ? retry_after_s[heartbeat->failures]
                                                   : SDW_HEARTBEAT_INTERVAL_S;
     heartbeat->failures++;
+    atomic_fetch_add(&heartbeat->failed, 1);
     heartbeat->next_s = sdw_clock_seconds() + wait_s * heartbeat->options.second_s;
 }
 
@@ -298,6 +302,12 @@ void sdw_heartbeat_status(struct sdw_heartbeat *heartbeat, const char *status)
         pthread_cond_broadcast(&heartbeat->changed);
     }
     pthread_mutex_unlock(&heartbeat->lock);
+}
+
+void sdw_heartbeat_count(struct sdw_heartbeat *heartbeat, uint64_t *heard, uint64_t *failed)
+{
+    *heard = heartbeat ? atomic_load(&heartbeat->heard) : 0;
+    *failed = heartbeat ? atomic_load(&heartbeat->failed) : 0;
 }
 
 void sdw_heartbeat_close(struct sdw_heartbeat *heartbeat, double timeout_s)

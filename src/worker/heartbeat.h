@@ -10,6 +10,7 @@
 #include "base/status.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define SDW_HEARTBEAT_DETAIL_BYTES_MAX 256
 #define SDW_HEARTBEAT_INTERVAL_S       30
@@ -41,6 +42,9 @@ enum sdw_status sdw_heartbeat_open(struct sdw_heartbeat **out,
 /* "starting", "ready", "busy", "stopping" or "stopped": a literal; after
  * "stopping" only "stopped" counts. Returns at once. */
 void sdw_heartbeat_status(struct sdw_heartbeat *heartbeat, const char *status);
+
+/* Posts since the start that the queen has acknowledged, and that she has not. */
+void sdw_heartbeat_count(struct sdw_heartbeat *heartbeat, uint64_t *heard, uint64_t *failed);
 
 /* Posts a status that was not yet sent, once and for at most timeout_s, and frees. */
 void sdw_heartbeat_close(struct sdw_heartbeat *heartbeat, double timeout_s);

@@ -78,6 +78,7 @@ static void tell_state(void *context, struct sdw_server_state *state)
         state->rate_bytes_s = serve->hub.bytes_s;
         state->left_s = serve->hub.left_s;
     }
+    sdw_heartbeat_count(serve->heartbeat, &state->heartbeats_heard, &state->heartbeats_failed);
     pthread_mutex_unlock(&serve->lock);
 }
 
@@ -263,7 +264,14 @@ static enum sdw_status start_heartbeat(struct serve *serve, struct sdw_error *er
                                             .detail = tell_detail,
                                             .detail_context = serve,
                                             .port = sdw_server_port(serve->server)};
-    return sdw_heartbeat_open(&serve->heartbeat, &options, err);
+    struct sdw_heartbeat *heartbeat;
+    enum sdw_status status = sdw_heartbeat_open(&heartbeat, &options, err);
+    if (status)
+        return status;
+    pthread_mutex_lock(&serve->lock); /* the server is answering already */
+    serve->heartbeat = heartbeat;
+    pthread_mutex_unlock(&serve->lock);
+    return SDW_OK;
 }
 
 static enum sdw_status run(struct serve *serve, struct sdw_error *err)

@@ -395,6 +395,12 @@ static void full_queue(void **state)
     assert_non_null(
         strstr(reply.body.data,
                "sdw_http_answers_total{method=\"POST\",route=\"/v1/jobs\",status=\"4xx\"} 2\n"));
+    assert_non_null(strstr(reply.body.data, "sdw_step_seconds_bucket{le=\"+Inf\"} "));
+    assert_non_null(
+        strstr(reply.body.data, "sdw_stage_seconds_bucket{stage=\"vae\",le=\"0.003\"} "));
+    assert_non_null(strstr(reply.body.data, "sdw_stage_seconds_sum{stage=\"png\"} "));
+    assert_non_null(strstr(reply.body.data, "sdw_heartbeats_total{result=\"heard\"} 0\n"));
+    assert_non_null(strstr(reply.body.data, "sdw_info{worker=\""));
     reply_free(&reply);
     client_ask(worker, &reply, "DELETE", path, "", NULL);
     assert_int_equal(reply.status, 200);
