@@ -7,8 +7,18 @@
 
 #include <string.h>
 
-static const struct sdw_backend *const backends[] = {&sdw_backend_cpu, &sdw_backend_metal,
-                                                     &sdw_backend_trace};
+#ifdef SDW_HAVE_CUDA
+extern const struct sdw_backend sdw_backend_cuda; /* its header needs NVIDIA's */
+#endif
+
+static const struct sdw_backend *const backends[] = {
+    &sdw_backend_cpu,
+    &sdw_backend_metal,
+    &sdw_backend_trace,
+#ifdef SDW_HAVE_CUDA
+    &sdw_backend_cuda,
+#endif
+};
 
 const struct sdw_backend *sdw_backend_find(const char *name)
 {

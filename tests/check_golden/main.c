@@ -5,6 +5,7 @@
 #include "backend/registry.h"
 #include "base/text.h"
 #include "metal_host/device.h"
+#include "cuda_host/device.h"
 #include "model/config.h"
 #include "tensor/backend.h"
 
@@ -206,6 +207,7 @@ int main(int argc, char **argv)
     if (!g.models)
         g.models = models;
     struct sdw_error err = {0};
+    device = cuda_host_device(device, &options);
     if (sdw_device_open(&g.dev, device, &options, &err) != SDW_OK) {
         fprintf(stderr, "check_golden: %s\n", err.message);
         return sdw_status_exit(err.status);

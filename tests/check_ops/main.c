@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "base/pool.h"
 #include "metal_host/device.h"
+#include "cuda_host/device.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -146,6 +147,7 @@ static struct sdw_device *open_device(const char *backend, const char *isa, enum
     struct sdw_device *dev;
     struct sdw_error err;
     struct sdw_device_options options = {.dtype = dtype, .isa = isa};
+    backend = cuda_host_device(backend, &options);
     if (sdw_device_open(&dev, backend, &options, &err)) {
         printf("check_ops: skipped: %s\n", err.message);
         exit(77); /* ctest's word for a test that cannot run here */

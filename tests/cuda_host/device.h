@@ -1,0 +1,25 @@
+/* device.h: a device name for test programs: "cuda-host" is the cuda device over the stand-in of
+ * this folder, whatever machine this is, by our own kernels alone. */
+#ifndef SDW_TESTS_CUDA_HOST_DEVICE_H
+#define SDW_TESTS_CUDA_HOST_DEVICE_H
+
+#include "tensor/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Once, before threads and before the device is opened. Any other name stays as it is. */
+static inline const char *cuda_host_device(const char *name, struct sdw_device_options *options)
+{
+#ifdef CUDA_HOST_LIBRARY
+    if (strcmp(name, "cuda-host") == 0) {
+        setenv("SDW_CUDA_DRIVER", CUDA_HOST_LIBRARY, 1);
+        options->isa = "own";
+        return "cuda";
+    }
+#endif
+    (void)options;
+    return name;
+}
+
+#endif
