@@ -154,8 +154,8 @@ template <typename T> static inline void widen_fragment(float *to, const uint32_
 }
 
 /* PTX ISA, "Matrix Fragments for mma.m16n8k16": element e of A lies in row lane/4 (+8 for e in
- * 2,3,6,7), column lane%4*2 + e%2 (+8 for e >= 4); of B in row lane%4*2 + e%2 (+8 for e >= 2), column
- * lane/4. */
+ * 2,3,6,7), column lane%4*2 + e%2 (+8 for e >= 4); of B in row lane%4*2 + e%2 (+8 for e >= 2),
+ * column lane/4. */
 template <typename T>
 static inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, T)
 {

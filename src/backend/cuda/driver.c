@@ -75,8 +75,8 @@ static enum sdw_status start(const struct sdw_cuda_driver *driver, int *count,
         result = driver->cuDeviceGetCount(count);
     if (result == CUDA_ERROR_NO_DEVICE || (result == CUDA_SUCCESS && *count == 0))
         return sdw_fail(err, SDW_DEVICE,
-                        "the NVIDIA driver sees no GPU: is one built in, and does "
-                        "CUDA_VISIBLE_DEVICES let this program see it?" ADVICE);
+                        "the NVIDIA driver sees no GPU: look whether one is built in and whether "
+                        "CUDA_VISIBLE_DEVICES hides it" ADVICE);
     if (result != CUDA_SUCCESS)
         return sdw_fail(err, SDW_DEVICE, "the NVIDIA driver does not start: %s" ADVICE,
                         sdw_cuda_words(driver, result));
@@ -115,8 +115,8 @@ enum sdw_status sdw_cuda_card_find(struct sdw_cuda_card *card, const struct sdw_
                         sdw_cuda_words(driver, result));
     if (card->major < OLDEST_MAJOR)
         return sdw_fail(err, SDW_DEVICE,
-                        "cuda:%d, an %s of compute capability %d.%d, is too old: %d.0 (Ampere) is "
-                        "the oldest that this program knows" ADVICE,
+                        "cuda:%d (%s, compute capability %d.%d) is too old: %d.0 (Ampere) is the "
+                        "oldest that this program knows" ADVICE,
                         index, card->name, card->major, card->minor, OLDEST_MAJOR);
     return SDW_OK;
 }

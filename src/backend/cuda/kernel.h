@@ -129,7 +129,7 @@ static __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 #else
-#include "cuda_host/machine.h"
+#include SDW_CUDA_MACHINE /* tests/cuda_host/machine.h */
 #endif
 
 /* ---- elements ---- */

@@ -2,10 +2,11 @@
 #include "backend/cuda/cublas.h"
 #include "backend/cuda/cuda.h"
 
-#define BLOCK_16  128 /* rows and columns of out that a block makes: matrix.cu */
-#define BLOCK_32  64
-#define SHARED_16 (4 * BLOCK_16 * 40 * 2) /* bytes: two sides of two operands, 40 elements a row   \
-                                           */
+#define BLOCK_16 128 /* rows and columns of out that a block makes: matrix.cu */
+#define BLOCK_32 64
+#define SHARED_16                                                                                  \
+    (4 * BLOCK_16 * 40 * 2) /* bytes: two sides of two operands, 40 elements a row                 \
+                             */
 
 static bool aligned(const void *pointer)
 {
