@@ -4,8 +4,8 @@
 
 #include "backend/registry.h"
 #include "base/text.h"
-#include "metal_host/device.h"
 #include "cuda_host/device.h"
+#include "metal_host/device.h"
 #include "model/config.h"
 #include "tensor/backend.h"
 

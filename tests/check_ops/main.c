@@ -7,8 +7,8 @@
 
 #include "base/half.h"
 #include "base/pool.h"
-#include "metal_host/device.h"
 #include "cuda_host/device.h"
+#include "metal_host/device.h"
 
 #include <inttypes.h>
 #include <math.h>
