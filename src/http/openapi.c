@@ -14,6 +14,14 @@ static void put_parameter(struct sdw_json *json, const struct sdw_param_row *row
     sdw_json_string(json, "type", types[row->kind]);
     sdw_json_string(json, "description", row->help);
     sdw_json_flag(json, "nullable", !row->required);
+    if (row->fallback) /* in words: some depend on the model */
+        sdw_json_string(json, "x-default", row->fallback);
+    if (row->aliases[0]) {
+        sdw_json_open(json, "x-aliases", '[');
+        for (int i = 0; i < SDW_PARAM_NAMES_MAX && row->aliases[i]; i++)
+            sdw_json_string(json, NULL, row->aliases[i]);
+        sdw_json_close(json, ']');
+    }
     if (row->choices[0]) {
         sdw_json_open(json, "enum", '[');
         for (int i = 0; i < SDW_PARAM_NAMES_MAX && row->choices[i]; i++)

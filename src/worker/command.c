@@ -31,6 +31,33 @@ int sdw_command_fail(const char *backend, const struct sdw_error *err)
     return sdw_status_exit(err->status);
 }
 
+/* One page for the three programs, which differ in the device only. */
+static void print_man(void)
+{
+    printf(
+        ".\\\" Made by sd-worker-cpu --man from its tables; see scripts/docs.\n"
+        ".TH SD-WORKER 1 \"\" \"sd-worker %s\" \"User Commands\"\n"
+        ".SH NAME\nsd\\-worker\\-cpu, sd\\-worker\\-cuda, sd\\-worker\\-metal \\- Stable Diffusion over HTTP\n"
+        ".SH SYNOPSIS\n.B sd\\-worker\\-cpu\n[\\fICOMMAND\\fR] [\\fIOPTIONS\\fR]\n"
+        ".SH DESCRIPTION\n"
+        "Loads a Stable Diffusion model and takes jobs over HTTP: a prompt goes in, an event for\n"
+        "every step and a PNG come out. A browser at http://localhost:8600/ gets a page that does it.\n"
+        ".SH COMMANDS\n",
+        SDW_VERSION);
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf(".TP\n.B %s\n%s\n", commands[i].name, commands[i].help);
+    printf(".SH OPTIONS\nNot every command takes every option; COMMAND \\-\\-help lists its own.\n"
+           "An argument counts more than an environment variable, that more than the file of\n"
+           ".BR \\-\\-config ,\nand that more than the default.\n");
+    sdw_options_print_man();
+    printf(
+        ".SH SIGNALS\n"
+        "SIGTERM and SIGINT stop within two seconds, and jobs are kept; a second one quits at once.\n"
+        "SIGHUP opens the log file anew.\n"
+        ".SH EXIT STATUS\n0 after a stop, 1 when something was missing or failed, 2 for wrong usage.\n"
+        ".SH SEE ALSO\ndocs/http\\-api.md, docs/models.md and /openapi.json of a running worker.\n");
+}
+
 bool sdw_command_informed(const struct sdw_options *options, enum sdw_command command,
                           const char *backend)
 {
@@ -40,6 +67,10 @@ bool sdw_command_informed(const struct sdw_options *options, enum sdw_command co
     }
     if (options->print_config) {
         sdw_options_print_values(options, command);
+        return true;
+    }
+    if (options->man) {
+        print_man();
         return true;
     }
     if (!options->help)

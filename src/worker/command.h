@@ -20,7 +20,7 @@ int sdw_command_rm(int argc, char **argv, const char *backend);
 /* Prints "sd-worker-cpu: sentence" to standard error and returns the exit status of the error. */
 int sdw_command_fail(const char *backend, const struct sdw_error *err);
 
-/* Answers --help and --version; true when it did, and the command is to return 0. */
+/* Answers --help, --version and the like; true when it did, and the command is to return 0. */
 bool sdw_command_informed(const struct sdw_options *options, enum sdw_command command,
                           const char *backend);
 

@@ -94,6 +94,7 @@ const struct sdw_option_row sdw_option_rows[] = {
     FLAG("json", NULL, json, BENCH, "print one JSON object"),
     FLAG("verbose", NULL, verbose, ALL, "log more"),
     FLAG("print-config", NULL, print_config, SERVE, "print every option with its value and where it comes from, and exit"),
+    FLAG("man", NULL, man, SERVE, "print the man page and exit"),
     FLAG("help", NULL, help, EVERY, "print this and exit"),
     FLAG("version", NULL, version, EVERY, "print the version and exit"),
 };
@@ -374,5 +375,42 @@ void sdw_options_print(enum sdw_command command)
         if (row->environment)
             printf(" ($%s)", row->environment);
         putchar('\n');
+    }
+}
+
+/* A dash that is no hyphen, and a dot or quote that is no request. */
+static void print_roff(const char *text)
+{
+    if (*text == '.' || *text == '\'')
+        printf("\\&");
+    for (; *text; text++)
+        if (*text == '-')
+            printf("\\-");
+        else if (*text == '\\')
+            printf("\\e");
+        else
+            putchar(*text);
+}
+
+void sdw_options_print_man(void)
+{
+    for (int i = 0; i < sdw_option_count; i++) {
+        const struct sdw_option_row *row = &sdw_option_rows[i];
+        if (row->spelling)
+            continue;
+        printf(".TP\n.BI ");
+        printf("\\-\\-");
+        print_roff(row->name);
+        if (row->argument) {
+            printf(" \" \" ");
+            print_roff(row->argument);
+        }
+        printf("\n");
+        print_roff(row->help);
+        if (row->fallback)
+            printf(" [%s]", row->fallback);
+        if (row->environment)
+            printf(" ($%s)", row->environment);
+        printf("\n");
     }
 }

@@ -33,7 +33,7 @@ struct sdw_options {
     char *state_dir;
     long body_bytes_max, connections_max, connections_per_address, idle_s;
     long port, device, threads, queue_max, keep_age_s, keep_jobs, keep_bytes, save_every_ms;
-    bool flash_attn, verbose, help, version, print_config;
+    bool flash_attn, verbose, help, version, print_config, man;
     /* generate and bench */
     char *out;
     bool json;
@@ -83,6 +83,9 @@ enum sdw_status sdw_option_set(struct sdw_options *options, const char *name, co
 /* Every option of `command` that has a value, as YAML that --config reads back, with its source;
  * secrets are left out. */
 void sdw_options_print_values(const struct sdw_options *options, enum sdw_command command);
+
+/* The options of every command as the sections of a man page (groff_man(7)). */
+void sdw_options_print_man(void);
 
 /* The lines of --help for the options of `command`. */
 void sdw_options_print(enum sdw_command command);
