@@ -1,5 +1,6 @@
-/* bench_ops [--dtype T] [--isa ISA] [--threads N] [--repeats N] [FILTER]: times every operator of
- * the CPU on the shapes of a step and a decode of SD 1.5 at 512x512, the median of repeats.
+/* bench_ops [--device NAME] [--dtype T] [--isa ISA] [--threads N] [--repeats N] [FILTER]: times
+ * every operator of a device (the CPU unless told) on the shapes of a step and a decode of SD 1.5
+ * at 512x512, the median of repeats.
  *
  * Beside each stands what it is measured against: oneDNN's direct form where a convolution runs
  * through Winograd's, and the plain reference, on as few rows as take it some 50 milliseconds.
@@ -215,7 +216,8 @@ static double seconds_of(void (*compute)(const struct setup *), const struct set
 static double seconds_direct(const struct setup *u, int repeats)
 {
     const struct sdw_cpu_weight *used = (const struct sdw_cpu_weight *)u->weight;
-    if (!used || !used->winograd || !((struct sdw_cpu *)u->dev)->onednn)
+    if (strcmp(u->dev->ops->name, "cpu") != 0 || !used || !used->winograd ||
+        !((struct sdw_cpu *)u->dev)->onednn)
         return 0;
     struct sdw_cpu_weight direct = {.base = used->base, .bias = used->bias};
     struct setup other = *u;
@@ -264,7 +266,7 @@ static void bench(const struct shape *s, struct sdw_device *fast, struct sdw_dev
     fflush(stdout);
 }
 
-static struct sdw_device *open_device(const char *isa, const char *dtype)
+static struct sdw_device *open_device(const char *backend, const char *isa, const char *dtype)
 {
     struct sdw_device_options options = {.dtype = SDW_DTYPE_COUNT, .isa = isa};
     struct sdw_device *dev;
@@ -272,7 +274,7 @@ static struct sdw_device *open_device(const char *isa, const char *dtype)
     for (int i = 0; dtype && i < SDW_DTYPE_COUNT; i++)
         if (strcmp(sdw_dtype_name((enum sdw_dtype)i), dtype) == 0)
             options.dtype = (enum sdw_dtype)i;
-    if (sdw_device_open(&dev, "cpu", &options, &err)) {
+    if (sdw_device_open(&dev, backend, &options, &err)) {
         fprintf(stderr, "bench_ops: %s\n", err.message);
         exit(1);
     }
@@ -282,11 +284,13 @@ static struct sdw_device *open_device(const char *isa, const char *dtype)
 
 int main(int argc, char **argv)
 {
-    const char *filter = NULL, *isa = NULL, *dtype = NULL;
+    const char *filter = NULL, *isa = NULL, *dtype = NULL, *device = "cpu";
     int repeats = 9;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--dtype") == 0 && i + 1 < argc)
             dtype = argv[++i];
+        else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
+            device = argv[++i];
         else if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc)
             isa = argv[++i];
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
@@ -303,7 +307,8 @@ int main(int argc, char **argv)
             state * 1664525u + 1013904223u; /* Numerical Recipes' generator is good enough here */
         numbers[i] = (float)(state >> 8) * 0x1p-23f - 1;
     }
-    struct sdw_device *fast = open_device(isa, dtype), *plain = open_device("reference", "f32");
+    struct sdw_device *fast = open_device(device, isa, dtype),
+                      *plain = open_device("cpu", "reference", "f32");
     printf("%s, %s, median of %d\n%s\n", fast->description, sdw_dtype_name(fast->compute), repeats,
            fast->kernels);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
