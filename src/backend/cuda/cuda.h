@@ -53,7 +53,6 @@ struct sdw_cuda {
         CUevent done; /* the last copy from here */
     } staging[2];
     int next_staging;
-    bool lost;                 /* an error that the context does not survive */
     struct sdw_cublas *cublas; /* NULL where our own kernels multiply */
 };
 

@@ -56,7 +56,6 @@ bool sdw_cuda_ok(struct sdw_device *dev, CUresult result, const char *what)
         return false;
     }
     /* What a kernel did wrong shows up late and stays: nothing more can be done in this context. */
-    cuda->lost = true;
     sdw_device_fail(dev, SDW_DEVICE, "%s: %s: %s; the GPU is lost to this process: restart it",
                     dev->id, what, words);
     return false;
