@@ -8,8 +8,9 @@
 
 #include <string.h>
 
-#define TILE_ROWS 48 /* output rows of one tile */
-#define CHUNK     64 /* output channels: a multiple of every panel */
+#define TILE_ROWS    48  /* output rows of one tile */
+#define TILE_COLUMNS 256 /* its output channels: a multiple of CHUNK */
+#define CHUNK        64  /* output channels: a multiple of every panel */
 
 struct matrix {
     const struct sdw_cpu_kernels *kernels;
@@ -17,6 +18,7 @@ struct matrix {
     const struct sdw_cpu_weight *weight;
     enum sdw_act act;
     int taps, panel; /* pixels of the kernel; output channels of a panel */
+    int64_t row_tiles;
     const float *zeros;
 };
 
@@ -84,19 +86,22 @@ static void finish(const struct matrix *m, float *values, int64_t r, int o, int 
         m->kernels->narrow((uint16_t *)out->data + at, values, out->dtype, width);
 }
 
-/* One tile: some rows, all outputs, CHUNK of them at a time, so that what follows the products runs
- * over longer rows than a panel's. */
+/* One tile: some rows times some outputs, whose weights stay in a cache from one tile of rows to
+ * the next; CHUNK of them at a time, so that what follows the products runs over longer rows than a
+ * panel's. */
 static void matrix_tile(void *context, int64_t i, int thread)
 {
     const struct matrix *m = context;
     const float *a[SDW_MATRIX_ROWS * 9];
     float values[TILE_ROWS * CHUNK];
-    int64_t all = sdw_tensor_rows(m->out), first = i * TILE_ROWS;
+    int64_t all = sdw_tensor_rows(m->out), first = i % m->row_tiles * TILE_ROWS;
+    int columns = (int)(i / m->row_tiles) * TILE_COLUMNS;
+    int end = m->out->c - columns < TILE_COLUMNS ? m->out->c : columns + TILE_COLUMNS;
     int count = all - first < TILE_ROWS ? (int)(all - first) : TILE_ROWS;
     size_t panel_floats = (size_t)m->panel * (size_t)m->taps * (size_t)m->in->c;
     (void)thread;
-    for (int chunk = 0; chunk < m->out->c; chunk += CHUNK) {
-        int width = m->out->c - chunk < CHUNK ? m->out->c - chunk : CHUNK;
+    for (int chunk = columns; chunk < end; chunk += CHUNK) {
+        int width = end - chunk < CHUNK ? end - chunk : CHUNK;
         for (int o = 0; o < width; o += m->panel) {
             const float *panel = m->weight->plain + (size_t)((chunk + o) / m->panel) * panel_floats;
             for (int r = 0; r < count; r += SDW_MATRIX_ROWS) {
@@ -127,5 +132,6 @@ void sdw_matrix_run(struct sdw_device *dev, const struct sdw_tensor *out,
     if (!zeros)
         return;
     m.zeros = memset(zeros, 0, (size_t)in->c * sizeof *zeros);
-    sdw_pool_run((sdw_tensor_rows(out) + TILE_ROWS - 1) / TILE_ROWS, matrix_tile, &m);
+    m.row_tiles = (sdw_tensor_rows(out) + TILE_ROWS - 1) / TILE_ROWS;
+    sdw_pool_run(m.row_tiles * ((out->c + TILE_COLUMNS - 1) / TILE_COLUMNS), matrix_tile, &m);
 }
