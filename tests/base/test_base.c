@@ -1,5 +1,6 @@
 /* test_base.c: what every room stands on: half floats, bounded text, the pool, the table of
  * statuses, the log. */
+#include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/half.h"
 #include "base/log.h"
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -185,13 +187,52 @@ static void timestamps(void **state)
     assert_int_equal(stamp[29], 'Z');
 }
 
+static void write_file(const char *folder, const char *name, const char *content)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(content, file);
+    fclose(file);
+}
+
+/* A container's limit is its own group's or a parent's; pages of files do not count. */
+static void cgroup_limits(void **state)
+{
+    (void)state;
+    char mount[] = "/tmp/sdw-cgroup-XXXXXX", group[64], inner[64], membership[64], command[96];
+    assert_non_null(mkdtemp(mount));
+    snprintf(group, sizeof group, "%s/pod", mount);
+    snprintf(inner, sizeof inner, "%s/pod/worker", mount);
+    snprintf(membership, sizeof membership, "%s/cgroup", mount);
+    assert_int_equal(mkdir(group, 0700), 0);
+    assert_int_equal(mkdir(inner, 0700), 0);
+    write_file(mount, "cgroup", "4:memory:/elsewhere\n0::/pod/worker\n");
+    assert_true(sdw_cgroup_memory_free(membership, mount) == SIZE_MAX);
+    write_file(inner, "memory.max", "max\n");
+    write_file(inner, "memory.current", "3000\n");
+    assert_true(sdw_cgroup_memory_free(membership, mount) == SIZE_MAX);
+    write_file(group, "memory.max", "10000\n");
+    write_file(group, "memory.current", "7000\n");
+    assert_int_equal(sdw_cgroup_memory_free(membership, mount), 3000);
+    write_file(group, "memory.stat", "anon 5000\ninactive_file 1500\nactive_file 500\n");
+    assert_int_equal(sdw_cgroup_memory_free(membership, mount), 4500);
+    write_file(inner, "memory.max", "2000\n");
+    assert_int_equal(sdw_cgroup_memory_free(membership, mount), 0);
+    write_file(mount, "cgroup", "4:memory:/pod/worker\n");
+    assert_true(sdw_cgroup_memory_free(membership, mount) == SIZE_MAX);
+    snprintf(command, sizeof command, "rm -r %s", mount);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(f16_round_trip),  cmocka_unit_test(half_rounding),
         cmocka_unit_test(text_is_bounded), cmocka_unit_test(pool_runs_every_tile_once),
         cmocka_unit_test(statuses),        cmocka_unit_test(timestamps),
-        cmocka_unit_test(log_escapes),
+        cmocka_unit_test(log_escapes),     cmocka_unit_test(cgroup_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

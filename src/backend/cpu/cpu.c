@@ -5,6 +5,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/winograd.h"
+#include "base/cgroup.h"
 #include "base/pool.h"
 
 #include <assert.h>
@@ -100,17 +101,18 @@ static void copy_in(struct sdw_device *dev, void *to, const void *from, size_t b
 }
 
 /* Nothing is queued on a CPU; what loading left behind goes. */
-/* What the system calls available, or what is left of this process's own limit (ulimit -v); less a
- * reserve, because oneDNN 2.6 crashes when there is no memory for the code that it writes. */
+/* What the system calls available, what is left of this process's own limit (ulimit -v) or of its
+ * container's, whichever is least; less a reserve, because oneDNN 2.6 crashes when there is no
+ * memory for the code that it writes. */
 static size_t memory_free(struct sdw_device *dev)
 {
-    size_t bytes = SIZE_MAX, kib, pages;
+    size_t bytes = sdw_cgroup_memory_free("/proc/self/cgroup", "/sys/fs/cgroup"), kib, pages;
     char line[128];
     (void)dev;
     FILE *file = fopen("/proc/meminfo", "r");
     while (file && fgets(line, sizeof line, file))
         if (sscanf(line, "MemAvailable: %zu", &kib) == 1)
-            bytes = kib << 10;
+            bytes = kib << 10 < bytes ? kib << 10 : bytes;
     if (file)
         fclose(file);
     struct rlimit limit;
