@@ -6,7 +6,7 @@
 static struct sdw_image draw(const char *prompt, const char *negative, const char *syntax,
                              char **report)
 {
-    struct sdw_image drawn;
+    struct sdw_image drawn = {0};
     struct sdw_error err = {0};
     struct sdw_result result = {0};
     struct sdw_params params = {.prompt = strdup(prompt),
