@@ -22,7 +22,7 @@ struct golden {
     const char *models;      /* folder of the models, DIR/models unless told */
     const char *filter;      /* only cases whose name contains it; NULL for all */
     struct sdw_device *dev;  /* where models run */
-    double tolerance_factor; /* 1 on the CPU in f32 */
+    double tolerance_factor; /* 1 on the CPU in f32; 0 to compare by PSNR, for 16-bit types */
     int passed, failed, skipped;
 };
 
@@ -47,6 +47,16 @@ float *golden_floats(const struct sdw_weights *file, int64_t *count, const char 
 
 /* Largest |got - want| over the largest |want|. */
 double golden_relative_error(const float *got, const float *want, int64_t count);
+
+/* What the arithmetic of a model gave: its relative error against `tolerance` times the factor, or
+ * its PSNR against GOLDEN_DB_MIN. */
+void golden_compare(struct golden *g, const char *name, const float *got, const float *want,
+                    int64_t count, double tolerance);
+
+/* The peak signal to noise ratio against GOLDEN_DB_MIN; `peak` is the signal's largest value. */
+#define GOLDEN_DB_MIN 40
+void golden_report_psnr(struct golden *g, const char *name, const float *got, const float *want,
+                        int64_t count, double peak);
 
 /* Reads the configuration of models/NAME. A failure is counted, and false returned. */
 bool golden_model(struct golden *g, const char *name, struct sdw_model_config *config);

@@ -43,8 +43,7 @@ static void check(const struct section *s, const char *name, struct sdw_clip_tex
                                   s->tokens, layer, &err) != SDW_OK)
         golden_fail(s->g, label, "%s", err.message);
     else
-        golden_report(s->g, label, golden_relative_error(got, want, count),
-                      TOLERANCE * s->g->tolerance_factor);
+        golden_compare(s->g, label, got, want, count, TOLERANCE);
     free(got);
     free(want);
 }

@@ -72,8 +72,7 @@ static void check_case(struct golden *g, const char *label, struct sdw_unet *une
             SDW_OK)
         golden_fail(g, label, "%s", err.message);
     else
-        golden_report(g, label, golden_relative_error(got, in->out, in->out_count),
-                      TOLERANCE * g->tolerance_factor);
+        golden_compare(g, label, got, in->out, in->out_count, TOLERANCE);
     sdw_unet_context_free(context);
     free(got);
 }

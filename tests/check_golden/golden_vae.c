@@ -30,8 +30,7 @@ static void compare(const struct section *s, const char *label, const float *got
         golden_fail(s->g, full, "%s.%s is missing, or does not hold %zu numbers", name, part,
                     count);
     else
-        golden_report(s->g, full, golden_relative_error(got, want, want_count),
-                      TOLERANCE * s->g->tolerance_factor);
+        golden_compare(s->g, full, got, want, want_count, TOLERANCE);
     free(want);
 }
 
