@@ -23,6 +23,8 @@
     X(TOO_LARGE, "too_large", 413, 1) /* over a named maximum */                                   \
     X(MEDIA_TYPE, "unsupported_media_type", 415, 1)                                                \
     X(BUSY, "queue_full", 429, 1)                                                                  \
+    X(READERS, "too_many_readers", 429, 1)                                                         \
+    X(HEADERS, "headers_too_large", 431, 1)                                                        \
     X(CANCELLED, "cancelled", 499, 1)                                                              \
     X(INTERNAL, "internal", 500, 1)                                                                \
     X(IO, "io", 500, 1)           /* the system refused to read or write */                        \

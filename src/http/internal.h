@@ -15,6 +15,7 @@
 
 struct request;
 struct stream;
+struct visitor;
 
 /* Who may call a route when no key is set; with a key, everybody but `OPEN` needs it. */
 enum access { ACCESS_OPEN, ACCESS_KEY, ACCESS_LOCAL };
@@ -50,10 +51,11 @@ struct sdw_server {
     uint64_t answered[ROUTES_MAX + 1][6]; /* by route (the last: none) and status / 100 */
 
     pthread_t ticker;
-    pthread_mutex_t lock; /* of the streams; taken before the jobs' own */
+    pthread_mutex_t lock; /* of streams and visitors; taken before the jobs' own */
     pthread_cond_t tick;
     struct stream *streams;
     int stream_count;
+    struct visitor *visitors;
 };
 
 /* routes.c. Finds the route, or notes in request->err why there is none. */
@@ -66,6 +68,14 @@ void sdw_door_add_headers(const struct request *request, struct MHD_Response *re
 /* A browser asks whether such a page may send; answered without a key, which it does not send. */
 bool sdw_door_is_preflight(const struct request *request, const char *method);
 enum MHD_Result sdw_door_answer_preflight(struct request *request);
+
+/* visitors.c: who takes too long to ask is closed. libmicrohttpd tells who comes and goes. */
+void sdw_visitors_notify(void *server, struct MHD_Connection *connection, void **slot,
+                         enum MHD_ConnectionNotificationCode code);
+void sdw_visitor_brings(const struct request *request, size_t bytes); /* of a body */
+void sdw_visitor_answered(const struct request *request); /* the request was whole, or is refused */
+void sdw_visitor_stays(const struct request *request);    /* it may ask again */
+void sdw_visitors_tick(struct sdw_server *server);        /* with the lock held */
 
 /* answer.c. Every answer is counted by route and status. */
 enum MHD_Result sdw_answer(struct request *request, int http, struct MHD_Response *response,
@@ -90,7 +100,7 @@ enum MHD_Result sdw_handle_image(struct request *request);
 enum MHD_Result sdw_handle_cancel(struct request *request);
 /* stream.c */
 enum MHD_Result sdw_handle_stream(struct request *request);
-void *sdw_streams_tick(void *server);              /* the thread of the keep-alive comments */
+void *sdw_streams_tick(void *server); /* the thread of keep-alive comments and of patience */
 void sdw_streams_nudge(struct sdw_server *server); /* wakes every stream that waits */
 /* info.c */
 enum MHD_Result sdw_handle_root(struct request *request);

@@ -19,8 +19,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SPARE_FILES 64 /* descriptors beside the connections */
-#define BACKLOG     1024
+#define SPARE_FILES      64 /* descriptors beside the connections */
+#define BACKLOG          1024
+#define CONNECTION_BYTES ((size_t)32 << 10) /* that libmicrohttpd has for each, at least */
+
+static void check_head(struct request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    size_t limit = request->server->options.header_bytes_max;
+    if (info && info->header_size > limit)
+        sdw_fail(&request->err, SDW_HEADERS, "the headers have %zu bytes, more than %zu, the limit",
+                 info->header_size, limit);
+}
 
 static struct request *begin(struct sdw_server *server, struct MHD_Connection *connection,
                              const char *method, const char *url)
@@ -33,6 +44,7 @@ static struct request *begin(struct sdw_server *server, struct MHD_Connection *c
     sdw_text_init(&request->body, server->options.body_bytes_max);
     sdw_route_find(request, method, url);
     sdw_door_check(request);
+    check_head(request);
     return request;
 }
 
@@ -76,6 +88,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     }
     if (*length > 0) {
         bool taken = take_body(request, bytes, *length);
+        sdw_visitor_brings(request, *length);
         *length = 0;
         return taken ? MHD_YES : MHD_NO;
     }
@@ -91,6 +104,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     struct request *request = *slot;
     if (!request)
         return;
+    sdw_visitor_stays(request);
     sdw_text_free(&request->body);
     free(request);
     *slot = NULL;
@@ -165,6 +179,10 @@ static enum sdw_status start_threads(struct sdw_server *server, int fd, struct s
     unsigned flags =
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
     bool encrypted = server->options.tls_cert != NULL;
+    size_t memory = 2 * server->options.header_bytes_max; /* of a connection: besides the headers
+                                                             their list, and the answer's */
+    if (memory < CONNECTION_BYTES)
+        memory = CONNECTION_BYTES;
     struct MHD_OptionItem tls[3] = {{MHD_OPTION_END, 0, NULL}};
     if (encrypted) {
         flags |= MHD_USE_TLS;
@@ -180,7 +198,8 @@ static enum sdw_status start_threads(struct sdw_server *server, int fd, struct s
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)server->options.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned)server->options.connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)server->options.idle_s, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+        (unsigned)server->options.idle_s, MHD_OPTION_NOTIFY_CONNECTION, sdw_visitors_notify, server,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (!server->daemon)
         return sdw_fail(err, encrypted ? SDW_USAGE : SDW_INTERNAL,
                         "cannot start the HTTP server on port %d%s", server->port,
@@ -204,6 +223,12 @@ static void set_defaults(struct sdw_server_options *options)
         options->connections_max = SDW_HTTP_CONNECTIONS_MAX;
     if (options->idle_s == 0)
         options->idle_s = SDW_HTTP_IDLE_S;
+    if (options->header_s == 0)
+        options->header_s = SDW_HTTP_HEADER_S;
+    if (options->header_bytes_max == 0)
+        options->header_bytes_max = SDW_HTTP_HEADER_BYTES_MAX;
+    if (options->readers_per_job_max == 0)
+        options->readers_per_job_max = SDW_HTTP_READERS_MAX;
     if (options->keep_alive_s <= 0)
         options->keep_alive_s = SDW_HTTP_KEEP_ALIVE_S;
 }

@@ -19,9 +19,14 @@
                  */
 #define SDW_HTTP_CONNECTIONS_MAX 4096
 #define SDW_HTTP_IDLE_S          60 /* a connection without a byte either way is closed */
-#define SDW_HTTP_KEEP_ALIVE_S    15 /* a comment line on a silent stream */
-#define SDW_HTTP_KEY_BYTES_MAX   512
-#define SDW_HTTP_PAGE_MAX        100 /* jobs in one answer of the list */
+#define SDW_HTTP_HEADER_S        30 /* a request that is not whole by then is closed... */
+#define SDW_HTTP_BODY_RENEWS_BYTES                                                                 \
+    (256u << 10) /* ...unless its body has brought so much, which gives it the same time again */
+#define SDW_HTTP_HEADER_BYTES_MAX (16u << 10) /* request line and headers; more is answered 431 */
+#define SDW_HTTP_READERS_MAX      4096        /* of one job's stream; more are answered 429 */
+#define SDW_HTTP_KEEP_ALIVE_S     15          /* a comment line on a silent stream */
+#define SDW_HTTP_KEY_BYTES_MAX    512
+#define SDW_HTTP_PAGE_MAX         100 /* jobs in one answer of the list */
 
 /* What the worker is doing; asked for at every request that depends on it. */
 struct sdw_server_state {
@@ -56,6 +61,9 @@ struct sdw_server_options {
     int connections_max;             /* 0: SDW_HTTP_CONNECTIONS_MAX */
     int connections_per_address;     /* 0: no limit of its own */
     int idle_s;                      /* 0: SDW_HTTP_IDLE_S */
+    int header_s;                    /* 0: SDW_HTTP_HEADER_S */
+    size_t header_bytes_max;         /* 0: SDW_HTTP_HEADER_BYTES_MAX */
+    int readers_per_job_max;         /* 0: SDW_HTTP_READERS_MAX */
     double keep_alive_s;             /* 0: SDW_HTTP_KEEP_ALIVE_S */
 
     struct sdw_jobs *jobs; /* outlives the server */

@@ -16,6 +16,7 @@
 
 #define STREAM_BLOCK_BYTES 16384
 #define TICKS              15 /* of the clock in one keep-alive interval */
+#define READERS_RETRY_S    5
 
 /* What is being sent: three pieces, the middle one the job's own bytes. */
 struct pieces {
@@ -164,12 +165,12 @@ static void wake_up(void *context)
     MHD_resume_connection(stream->connection);
 }
 
-static bool last_reader(struct sdw_server *server, const struct sdw_job *job)
+static int count_readers(const struct sdw_server *server, const struct sdw_job *job)
 {
+    int count = 0;
     for (const struct stream *other = server->streams; other; other = other->next)
-        if (other->job == job)
-            return false;
-    return true;
+        count += other->job == job;
+    return count;
 }
 
 /* The connection is over, for whatever reason. */
@@ -183,7 +184,7 @@ static void free_stream(void *context)
     if (stream->next)
         stream->next->place = stream->place;
     server->stream_count--;
-    bool last = last_reader(server, stream->job);
+    bool last = count_readers(server, stream->job) == 0;
     pthread_mutex_unlock(&server->lock);
 
     if (last && !stream->ended && sdw_job_params(stream->job)->cancel_on_disconnect &&
@@ -221,13 +222,33 @@ static void place_cursor(struct stream *stream, const char *last_id)
         compose_done(stream);
 }
 
-enum MHD_Result sdw_handle_stream(struct request *request)
+/* NULL, and request->err says why: no such job, or too many who read it. */
+static struct sdw_job *find_job(struct request *request)
 {
-    struct sdw_job *job = sdw_jobs_find(request->server->options.jobs, request->id);
+    struct sdw_server *server = request->server;
+    struct sdw_job *job = sdw_jobs_find(server->options.jobs, request->id);
     if (!job) {
         sdw_fail(&request->err, SDW_NOT_FOUND, "there is no job %s", request->id);
-        return sdw_answer_error(request, &request->err);
+        return NULL;
     }
+    pthread_mutex_lock(&server->lock);
+    int count = count_readers(server, job);
+    pthread_mutex_unlock(&server->lock);
+    if (count < server->options.readers_per_job_max)
+        return job;
+    sdw_fail(&request->err, SDW_READERS,
+             "%d others read the stream of job %s, as many as may: ask for GET /v1/jobs/%s", count,
+             request->id, request->id);
+    sdw_job_release(job);
+    return NULL;
+}
+
+enum MHD_Result sdw_handle_stream(struct request *request)
+{
+    struct sdw_job *job = find_job(request);
+    if (!job)
+        return sdw_answer_retry(request, &request->err,
+                                request->err.status == SDW_READERS ? READERS_RETRY_S : 0);
     struct stream *stream = calloc(1, sizeof *stream);
     if (!stream) {
         sdw_job_release(job);
@@ -302,6 +323,7 @@ void *sdw_streams_tick(void *context)
         pthread_cond_timedwait(&server->tick, &server->lock, &until);
         for (struct stream *stream = server->streams; stream; stream = stream->next)
             look_after(stream, interval_s);
+        sdw_visitors_tick(server);
     }
     pthread_mutex_unlock(&server->lock);
     return NULL;

@@ -229,6 +229,9 @@ static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
                                         .connections_per_address =
                                             (int)options->connections_per_address,
                                         .idle_s = (int)options->idle_s,
+                                        .header_s = (int)options->header_s,
+                                        .header_bytes_max = (size_t)options->header_bytes_max,
+                                        .readers_per_job_max = (int)options->readers_per_job_max,
                                         .jobs = serve->jobs,
                                         .context = serve,
                                         .state = tell_state,
