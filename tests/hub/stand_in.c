@@ -145,12 +145,9 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *url,
-                              const char *method, const char *version, const char *data,
-                              size_t *data_length, void **state)
+static enum MHD_Result answer_one(struct stand_in *hub, struct MHD_Connection *connection,
+                                  const char *url)
 {
-    (void)method, (void)version, (void)data, (void)data_length, (void)state;
-    struct stand_in *hub = context;
     enum fault fault = FAULT_NONE;
     char text[1024];
     bool elsewhere = strncmp(url, "/elsewhere/", 11) == 0;
@@ -188,9 +185,41 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *connection, 
     return reply_text(connection, 404, "no", 2, NULL, NULL);
 }
 
+static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *url,
+                              const char *method, const char *version, const char *data,
+                              size_t *data_length, void **state)
+{
+    (void)method, (void)version, (void)data, (void)data_length, (void)state;
+    struct stand_in *hub = context;
+    pthread_mutex_lock(&hub->lock);
+    enum MHD_Result result = answer_one(hub, connection, url);
+    pthread_mutex_unlock(&hub->lock);
+    return result;
+}
+
+void stand_in_misbehave(struct stand_in *hub, const char *where, enum fault fault, int times,
+                        int code, int retry_after_s)
+{
+    pthread_mutex_lock(&hub->lock);
+    hub->where = where;
+    hub->fault = fault;
+    hub->code = code;
+    hub->retry_after_s = retry_after_s;
+    hub->times = times;
+    pthread_mutex_unlock(&hub->lock);
+}
+
+void stand_in_list(struct stand_in *hub, const char *text, size_t length)
+{
+    pthread_mutex_lock(&hub->lock);
+    hub->listing = text;
+    hub->listing_length = length;
+    pthread_mutex_unlock(&hub->lock);
+}
+
 void stand_in_start(struct stand_in *hub)
 {
-    *hub = (struct stand_in){.port = 0};
+    *hub = (struct stand_in){.lock = PTHREAD_MUTEX_INITIALIZER};
     if (!listing_length)
         listing_length = write_listing(listing);
     hub->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION,

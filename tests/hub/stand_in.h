@@ -4,6 +4,7 @@
 #define SDW_TESTS_STAND_IN_H
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -23,6 +24,7 @@ enum fault {
 struct stand_in {
     struct MHD_Daemon *daemon;
     int port;
+    pthread_mutex_t lock; /* of what follows: a broken download leaves requests behind */
     /* What the next `times` requests for paths ending in `where` meet. */
     const char *where;
     enum fault fault;
@@ -37,5 +39,12 @@ struct stand_in {
 
 void stand_in_start(struct stand_in *hub);
 void stand_in_stop(struct stand_in *hub);
+
+/* The next `times` requests for paths ending in `where` meet a fault. */
+void stand_in_misbehave(struct stand_in *hub, const char *where, enum fault fault, int times,
+                        int code, int retry_after_s);
+
+/* Another listing of the repository; NULL for the true one. */
+void stand_in_list(struct stand_in *hub, const char *listing, size_t length);
 
 #endif

@@ -50,15 +50,6 @@ static int teardown(void **state)
     return rmdir(cache); /* nothing else was left behind */
 }
 
-static void misbehave(const char *where, enum fault fault, int times, int code, int retry_after_s)
-{
-    hub.where = where;
-    hub.fault = fault;
-    hub.code = code;
-    hub.retry_after_s = retry_after_s;
-    hub.times = times;
-}
-
 static int64_t size_of(const char *file)
 {
     char name[SDW_MODEL_PATH_MAX + 128];
@@ -136,7 +127,7 @@ static void test_token(void **state)
 static void test_broken(void **state)
 {
     (void)state;
-    misbehave(STAND_IN_WEIGHTS, FAULT_BREAK, 2, 0, 0);
+    stand_in_misbehave(&hub, STAND_IN_WEIGHTS, FAULT_BREAK, 2, 0, 0);
     assert_pulled();
     assert_true(hub.ranges >= 2);
 }
@@ -145,7 +136,7 @@ static void test_broken(void **state)
 static void test_resumed(void **state)
 {
     (void)state;
-    misbehave(STAND_IN_WEIGHTS, FAULT_CODE, 1, 403, 0);
+    stand_in_misbehave(&hub, STAND_IN_WEIGHTS, FAULT_CODE, 1, 403, 0);
     assert_refused(SDW_FORBIDDEN, "403");
     struct rlimit limit, whole;
     getrlimit(RLIMIT_FSIZE, &whole);
@@ -162,7 +153,7 @@ static void test_resumed(void **state)
 static void test_spoilt_partial(void **state)
 {
     (void)state;
-    misbehave(STAND_IN_WEIGHTS, FAULT_CODE, 1, 403, 0);
+    stand_in_misbehave(&hub, STAND_IN_WEIGHTS, FAULT_CODE, 1, 403, 0);
     assert_refused(SDW_FORBIDDEN, "licence");
     char command[256];
     snprintf(command, sizeof command,
@@ -181,21 +172,21 @@ static void test_range_ignored(void **state)
     setrlimit(RLIMIT_FSIZE, &limit);
     assert_refused(SDW_IO, "stopped after");
     setrlimit(RLIMIT_FSIZE, &whole);
-    misbehave(STAND_IN_WEIGHTS, FAULT_WHOLE, 1, 0, 0);
+    stand_in_misbehave(&hub, STAND_IN_WEIGHTS, FAULT_WHOLE, 1, 0, 0);
     assert_pulled();
 }
 
 static void test_wrong_once(void **state)
 {
     (void)state;
-    misbehave(STAND_IN_WEIGHTS, FAULT_WRONG, 1, 0, 0);
+    stand_in_misbehave(&hub, STAND_IN_WEIGHTS, FAULT_WRONG, 1, 0, 0);
     assert_pulled();
 }
 
 static void test_wrong_always(void **state)
 {
     (void)state;
-    misbehave(STAND_IN_WEIGHTS, FAULT_WRONG, 2, 0, 0);
+    stand_in_misbehave(&hub, STAND_IN_WEIGHTS, FAULT_WRONG, 2, 0, 0);
     assert_refused(SDW_FORMAT, "wrong checksum");
     assert_pulled();
 }
@@ -203,7 +194,7 @@ static void test_wrong_always(void **state)
 static void test_wrong_small(void **state)
 {
     (void)state;
-    misbehave("unet/config.json", FAULT_WRONG, 2, 0, 0);
+    stand_in_misbehave(&hub, "unet/config.json", FAULT_WRONG, 2, 0, 0);
     assert_refused(SDW_FORMAT, "unet/config.json");
     assert_pulled();
 }
@@ -211,7 +202,7 @@ static void test_wrong_small(void **state)
 static void test_endless(void **state)
 {
     (void)state;
-    misbehave(STAND_IN_WEIGHTS, FAULT_ENDLESS, 2, 0, 0);
+    stand_in_misbehave(&hub, STAND_IN_WEIGHTS, FAULT_ENDLESS, 2, 0, 0);
     assert_refused(SDW_FORMAT, "too many bytes");
     assert_pulled();
 }
@@ -219,17 +210,18 @@ static void test_endless(void **state)
 static void test_codes(void **state)
 {
     (void)state;
-    misbehave("revision/main", FAULT_CODE, 1, 401, 0);
+    stand_in_misbehave(&hub, "revision/main", FAULT_CODE, 1, 401, 0);
     assert_refused(SDW_UNAUTHORIZED, "HF_TOKEN");
-    misbehave("unet/config.json", FAULT_CODE, 1, 401, 0);
+    stand_in_misbehave(&hub, "unet/config.json", FAULT_CODE, 1, 401, 0);
     assert_refused(SDW_UNAUTHORIZED, "licence");
     int64_t bytes;
     assert_int_equal(sdw_cache_remove(MODEL, &bytes, &err), SDW_OK);
-    misbehave("revision/main", FAULT_CODE, 1, 404, 0);
+    stand_in_misbehave(&hub, "revision/main", FAULT_CODE, 1, 404, 0);
     assert_refused(SDW_NOT_FOUND, "404");
-    misbehave("vocab.json", FAULT_CODE, 1, 404, 0);
+    stand_in_misbehave(&hub, "vocab.json", FAULT_CODE, 1, 404, 0);
     assert_refused(SDW_NOT_FOUND, "vocab.json");
-    misbehave("revision/main", FAULT_CODE, 1, 429, 3600); /* more than anyone waits */
+    stand_in_misbehave(&hub, "revision/main", FAULT_CODE, 1, 429,
+                       3600); /* more than anyone waits */
     assert_refused(SDW_UNAVAILABLE, "429");
     assert_pulled();
 }
@@ -237,7 +229,7 @@ static void test_codes(void **state)
 static void test_waits(void **state)
 {
     (void)state;
-    misbehave("revision/main", FAULT_CODE, 1, 429, 1);
+    stand_in_misbehave(&hub, "revision/main", FAULT_CODE, 1, 429, 1);
     assert_pulled();
     assert_int_equal(hub.times, 0);
 }
@@ -245,7 +237,7 @@ static void test_waits(void **state)
 static void test_waits_for_file(void **state)
 {
     (void)state;
-    misbehave("vae/config.json", FAULT_CODE, 1, 429, 1);
+    stand_in_misbehave(&hub, "vae/config.json", FAULT_CODE, 1, 429, 1);
     assert_pulled();
     assert_int_equal(hub.times, 0);
 }
@@ -253,7 +245,7 @@ static void test_waits_for_file(void **state)
 static void test_server_error(void **state)
 {
     (void)state;
-    misbehave("config.json", FAULT_CODE, 2, 500, 0);
+    stand_in_misbehave(&hub, "config.json", FAULT_CODE, 2, 500, 0);
     assert_pulled();
     assert_int_equal(hub.times, 0);
 }
@@ -297,13 +289,11 @@ static void test_odd_listings(void **state)
         {"<html>", "no listing"},
     };
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
-        hub.listing = odd[i].text;
-        hub.listing_length = strlen(odd[i].text);
+        stand_in_list(&hub, odd[i].text, strlen(odd[i].text));
         assert_refused(SDW_FORMAT, odd[i].words);
     }
     memset(large, ' ', sizeof large);
-    hub.listing = large;
-    hub.listing_length = sizeof large;
+    stand_in_list(&hub, large, sizeof large);
     assert_refused(SDW_TOO_LARGE, "4194304");
 }
 
@@ -325,11 +315,10 @@ static void test_no_space(void **state)
             "%s{\"rfilename\":\"%s\",\"size\":1000000000000000,\"blobId\":\"" STAND_IN_COMMIT "\"}",
             i ? "," : "", names[i]);
     n += (size_t)sprintf(text + n, "]}");
-    hub.listing = text;
-    hub.listing_length = n;
+    stand_in_list(&hub, text, n);
     assert_refused(SDW_IO, "needs 10000000.07 GB more");
     assert_int_equal(hub.requests, 1);
-    hub.listing = NULL;
+    stand_in_list(&hub, NULL, 0);
     assert_pulled();
 }
 
