@@ -77,7 +77,9 @@ static void fit(struct sdw_preview *preview, const float *latents, int channels)
 
 static enum sdw_status reserve(struct sdw_engine *engine, int side, struct sdw_error *err)
 {
-    struct sdw_params params = {.width = side, .height = side, .preview = true};
+    uint8_t picture = 0; /* of it counts that it is there to be encoded */
+    struct sdw_params params = {
+        .width = side, .height = side, .init_image = {.bytes = &picture, .length = 1}};
     struct sdw_engine_plan plan;
     enum sdw_status status =
         sdw_engine_plan(&plan, engine, &params, engine->config.text[0].positions, SIZE_MAX, err);

@@ -211,6 +211,36 @@ static void previews_look_like_the_picture(void **state)
     sdw_params_free(&params);
 }
 
+/* The fit has a picture of its own to encode, in what memory the device has for it. */
+static void previews_before_anything_else(void **state)
+{
+    (void)state;
+    struct sdw_error err;
+    struct seen seen = {0};
+    struct sdw_image drawn;
+    struct sdw_device *device = demo_device;
+    struct sdw_engine *engine = demo_engine;
+    struct sdw_device_options wanted = {.dtype = SDW_BF16};
+    struct sdw_engine_options options = {
+        .source = {.path = "models/demo"}, .model_id = "demo", .guidance_scale = -1};
+    struct sdw_params params = {.prompt = strdup("a cat"), .steps = 8, .preview = true};
+    struct sdw_progress progress = {.preview = look, .context = &seen};
+    if (sdw_device_open(&demo_device, "cpu", &wanted, &err)) { /* no bf16 here */
+        wanted.dtype = SDW_F32;
+        assert_int_equal(sdw_device_open(&demo_device, "cpu", &wanted, &err), SDW_OK);
+    }
+    assert_int_equal(sdw_engine_open(&demo_engine, demo_device, &options, &err), SDW_OK);
+    demo_draw(&drawn, NULL, &params, &progress);
+    assert_int_equal(seen.previews, 8);
+    sdw_engine_close(demo_engine);
+    sdw_device_close(demo_device);
+    demo_engine = engine;
+    demo_device = device;
+    sdw_image_free(&seen.last);
+    sdw_image_free(&drawn);
+    sdw_params_free(&params);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(strength_decides),
@@ -219,6 +249,7 @@ int main(void)
                                        cmocka_unit_test(generators_differ),
                                        cmocka_unit_test(the_file_tells),
                                        cmocka_unit_test(images_of_a_batch),
-                                       cmocka_unit_test(previews_look_like_the_picture)};
+                                       cmocka_unit_test(previews_look_like_the_picture),
+                                       cmocka_unit_test(previews_before_anything_else)};
     return cmocka_run_group_tests(tests, demo_open, demo_close);
 }
