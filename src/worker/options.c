@@ -80,6 +80,8 @@ const struct sdw_option_row sdw_option_rows[] = {
     INTEGER("keep-age", NULL, keep_age_s, 0, 3155760000, "604800", SERVE, "S", "seconds that an ended job can be read; 0: no limit"),
     INTEGER("keep-jobs", NULL, keep_jobs, 1, 10000000, "1000", SERVE, "N", "ended jobs that can be read"),
     INTEGER("keep-bytes", NULL, keep_bytes, 1, 1L << 50, "1073741824", SERVE, "N", "bytes of their images and events"),
+    CHOICE("sandbox", "SD_WORKER_SANDBOX", sandbox, "on|off|require", "on", SERVE,
+           "once the model is loaded, give up files and system calls that are no longer needed, where the kernel can (CPU alone)"),
     TEXT("log-file", NULL, log_file, NULL, SERVE, "F", "log to F instead of standard error; SIGHUP opens it anew"),
     CHOICE("log-format", NULL, log_format, "text|json", "text", SERVE, "lines for people, or one JSON object each"),
     INTEGER("device", NULL, device, 0, 63, "0", RUNS, "N", "index of the accelerator"),

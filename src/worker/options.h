@@ -28,7 +28,7 @@ enum sdw_command {
 struct sdw_options {
     char *model, *model_path, *vae, *tokenizer, *prediction_type;
     char *bind_addr, *worker_id, *queen_url, *callback_url, *api_key, *config, *log_file;
-    char *api_key_file, *cors_origin, *tls_cert, *tls_key, *log_format;
+    char *api_key_file, *cors_origin, *tls_cert, *tls_key, *log_format, *sandbox;
     char *dtype, *fallback, *isa;
     char *state_dir;
     long body_bytes_max, connections_max, connections_per_address, idle_s, header_s;

@@ -12,6 +12,7 @@
 #include "worker/command.h"
 #include "worker/download.h"
 #include "worker/heartbeat.h"
+#include "worker/sandbox.h"
 #include "worker/service.h"
 #include "worker/session.h"
 #include "worker/state_dir.h"
@@ -34,7 +35,7 @@ enum phase { LOADING, READY, STOPPING };
 struct serve {
     const struct sdw_options *options;
     const char *backend;
-    char worker_id[128], model_id[256], maker[1024];
+    char worker_id[128], model_id[256], maker[1024], state_dir[SDW_STATE_DIR_MAX];
     struct sdw_session session;
     struct sdw_jobs *jobs;
     struct sdw_server *server;
@@ -198,7 +199,7 @@ static enum sdw_status open_jobs(struct serve *serve, struct sdw_error *err)
     else
         snprintf(serve->worker_id, sizeof serve->worker_id, "worker-%s-%ld", serve->backend,
                  options->port);
-    char dir[SDW_STATE_DIR_MAX];
+    char *dir = serve->state_dir;
     enum sdw_status status = sdw_state_dir(dir, options, serve->worker_id, err);
     if (status)
         return status;
@@ -277,10 +278,59 @@ static enum sdw_status start_heartbeat(struct serve *serve, struct sdw_error *er
     return SDW_OK;
 }
 
+static bool sandbox_is(const struct serve *serve, const char *word)
+{
+    return strcmp(serve->options->sandbox, word) == 0;
+}
+
+/* A GPU's driver opens devices and libraries, and starts programs, whenever it likes. */
+static bool sandbox_fits(const struct serve *serve)
+{
+    return strncmp(serve->session.dev->id, "cpu", 3) == 0;
+}
+
+/* Who requires the sandbox hears before the model is loaded that there will be none. */
+static enum sdw_status check_sandbox(const struct serve *serve, struct sdw_error *err)
+{
+    if (!sandbox_is(serve, "require"))
+        return SDW_OK;
+    if (!sandbox_fits(serve))
+        return sdw_fail(err, SDW_USAGE,
+                        "--sandbox require is for the CPU: the driver of %s would not work in it",
+                        serve->session.dev->id);
+    return sdw_sandbox_check(err);
+}
+
+static enum sdw_status enter_sandbox(const struct serve *serve, struct sdw_error *err)
+{
+    const struct sdw_options *options = serve->options;
+    struct sdw_error why;
+    struct sdw_sandbox sandbox = {.model = serve->session.path,
+                                  .vae = options->vae,
+                                  .state_dir = serve->state_dir[0] ? serve->state_dir : NULL,
+                                  .log_file = options->log_file,
+                                  .calls = options->queen_url || options->callback_url};
+    if (sandbox_is(serve, "off"))
+        return SDW_OK;
+    if (!sandbox_fits(serve))
+        sdw_log_info("no sandbox: it is for the CPU, not for %s", serve->session.dev->id);
+    else if (sdw_sandbox_enter(&sandbox, &why) == SDW_OK)
+        sdw_log_info("sandbox: no files but those of model, state and log%s (Landlock), no "
+                     "programs, tracing or mounts (seccomp)",
+                     sandbox.calls ? "" : ", no connections to others");
+    else if (sandbox_is(serve, "require"))
+        return sdw_fail(err, why.status, "%s", why.message);
+    else
+        sdw_log_warn("%s", why.message);
+    return SDW_OK;
+}
+
 static enum sdw_status run(struct serve *serve, struct sdw_error *err)
 {
     enum sdw_status status =
         sdw_session_open_device(&serve->session, serve->options, serve->backend, err);
+    if (!status)
+        status = check_sandbox(serve, err);
     if (!status)
         status = open_jobs(serve, err);
     if (!status)
@@ -290,6 +340,8 @@ static enum sdw_status run(struct serve *serve, struct sdw_error *err)
     struct sdw_hub_progress progress = {.tell = tell_download, .context = serve};
     if (!status)
         status = sdw_session_load(&serve->session, serve->options, &progress, err);
+    if (!status)
+        status = enter_sandbox(serve, err);
     if (status)
         return status;
     struct sdw_runner runner = sdw_engine_runner(serve->session.engine);

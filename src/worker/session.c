@@ -96,7 +96,7 @@ static enum sdw_status find_model(char *folder, const char *model,
 enum sdw_status sdw_session_load(struct sdw_session *session, const struct sdw_options *options,
                                  const struct sdw_hub_progress *progress, struct sdw_error *err)
 {
-    char path[SDW_MODEL_PATH_MAX];
+    char *path = session->path;
     double start = sdw_clock_seconds();
     const char *model = options->model_path ? options->model_path : options->model;
     enum sdw_status status = find_model(path, model ? model : demo_model(), progress, err);

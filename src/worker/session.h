@@ -10,7 +10,8 @@
 struct sdw_session {
     struct sdw_device *dev;
     struct sdw_engine *engine;
-    char model_id[256]; /* as people call it: the alias, the repository, or the folder */
+    char path[SDW_MODEL_PATH_MAX]; /* of the model, once it was found */
+    char model_id[256];            /* as people call it: the alias, the repository, or the folder */
     double load_s;
 };
 
