@@ -116,7 +116,7 @@ static struct sdw_tensor filled(struct sdw_device *dev, enum sdw_dtype dtype, in
 static float *random_weight(const struct shape *s, struct sdw_array *array)
 {
     int k = s->op == CONV ? 3 : 1;
-    *array = (struct sdw_array){NULL, SDW_F32, s->op == CONV ? 4 : 2, {s->more, s->c, k, k}};
+    *array = (struct sdw_array){.rank = s->op == CONV ? 4 : 2, .dim = {s->more, s->c, k, k}};
     int64_t count = sdw_array_count(array);
     float *values = malloc((size_t)count * sizeof *values);
     for (int64_t i = 0; values && i < count; i++)

@@ -38,7 +38,7 @@ fuzz_parse(enum sdw_status (*parse)(struct sdw_weights *weights, const char *pat
            const uint8_t *data, size_t size)
 {
     struct sdw_weights *weights = calloc(1, sizeof *weights);
-    struct sdw_mapping mapping = {data, size};
+    struct sdw_mapping mapping = {.start = data, .bytes = size};
     struct sdw_error err = {0};
     FUZZ_CHECK(weights && (weights->path = strdup("fuzz")));
     if (parse(weights, "fuzz", &mapping, &err) != SDW_OK)

@@ -199,9 +199,13 @@ static void forget(const struct sdw_loader *loader, const struct sdw_array *arra
 
 /* ---- weights of matrix products ---- */
 
-static struct sdw_weight *keep(struct sdw_loader *loader, struct sdw_weight *weight)
+/* Notes a packed weight, and lets go of the array that it was made of. */
+static struct sdw_weight *keep(struct sdw_loader *loader, struct sdw_weight *weight,
+                               const struct sdw_array *from)
 {
     struct sdw_parameters *p = loader->parameters;
+    if (!weight || !weight->mapped)
+        forget(loader, from);
     if (!weight)
         return NULL;
     if (!note(&p->weights, weight)) {
@@ -223,8 +227,7 @@ struct sdw_weight *sdw_load_linear(struct sdw_loader *loader, const char *name, 
         return NULL;
     struct sdw_weight *packed =
         loader->dev->ops->pack_linear(loader->dev, &weight, has_bias ? &bias : NULL);
-    forget(loader, &weight);
-    return keep(loader, packed);
+    return keep(loader, packed, &weight);
 }
 
 struct sdw_weight *sdw_load_conv(struct sdw_loader *loader, const char *name, int in, int out,
@@ -235,8 +238,7 @@ struct sdw_weight *sdw_load_conv(struct sdw_loader *loader, const char *name, in
         !take(loader, &bias, name, "bias", (struct shape){1, {out}}))
         return NULL;
     struct sdw_weight *packed = loader->dev->ops->pack_conv(loader->dev, &weight, &bias, geometry);
-    forget(loader, &weight);
-    return keep(loader, packed);
+    return keep(loader, packed, &weight);
 }
 
 /* ---- norms and tables ---- */

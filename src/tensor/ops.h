@@ -103,7 +103,7 @@ struct sdw_ops {
 
     /* Packs once, at load. weight: linear [o,i], conv [o,i,k,k] (a linear weight may also come as
      * [o,i,1,1]); bias [o] or NULL. F32, F16 or BF16 on the host; not read any more when the call
-     * has returned. */
+     * has returned, unless the device took hold of weight->mapping (weight.h, mapped). */
     struct sdw_weight *(*pack_linear)(struct sdw_device *dev, const struct sdw_array *weight,
                                       const struct sdw_array *bias);
     struct sdw_weight *(*pack_conv)(struct sdw_device *dev, const struct sdw_array *weight,

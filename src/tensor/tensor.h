@@ -74,12 +74,16 @@ static inline struct sdw_tensor sdw_tensor_strip(const struct sdw_tensor *t, int
 
 #define SDW_RANK_MAX 8
 
+struct sdw_mapping; /* base/mapping.h */
+
 struct sdw_array {
     const void *data; /* host memory, owned by whoever made the array; NULL in a trace, where only
                          shapes count */
     enum sdw_dtype dtype;
     int rank;
     int64_t dim[SDW_RANK_MAX];
+    struct sdw_mapping *mapping; /* NULL, or the file in which the data lie: who wants to read them
+                                    for longer holds it */
 };
 
 int64_t sdw_array_count(const struct sdw_array *array);

@@ -324,8 +324,9 @@ enum sdw_status sdw_checkpoint_part(struct sdw_weights **part, const struct sdw_
     struct sdw_weights *made = malloc(sizeof *made);
     *part = NULL;
     if (made) {
-        *made = *file; /* the mappings, which stay the file's own */
-        made->borrowed = true;
+        *made = *file;
+        for (int i = 0; i < made->mappings; i++)
+            sdw_mapping_hold(made->mapping[i]);
         made->entry = NULL;
         made->count = made->capacity = 0;
         made->path = strdup(file->path);

@@ -3,6 +3,7 @@
 #ifndef SDW_WEIGHTS_FILE_H
 #define SDW_WEIGHTS_FILE_H
 
+#include "base/mapping.h"
 #include "weights/weights.h"
 
 struct sdw_weights_entry {
@@ -12,16 +13,10 @@ struct sdw_weights_entry {
     void *copy;             /* owned: what sdw_weights_find hands out then, or when misaligned */
 };
 
-struct sdw_mapping {
-    const void *start; /* of the whole file */
-    size_t bytes;
-};
-
 struct sdw_weights {
     char *path;
-    struct sdw_mapping mapping[SDW_WEIGHTS_FILES_MAX];
+    struct sdw_mapping *mapping[SDW_WEIGHTS_FILES_MAX]; /* held */
     int mappings;
-    bool borrowed; /* the mappings belong to another struct sdw_weights, which lives longer */
     struct sdw_weights_entry *entry; /* by name, once sorted */
     int count, capacity;
 };

@@ -4,18 +4,17 @@
 #include "base/text.h"
 #include "weights/file.h"
 
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define INDEX_SUFFIX    ".index.json"
 #define INDEX_BYTES_MAX (32u << 20)
 #define PATH_BYTES_MAX  4096
+#define FILE_BYTES_MIN  8
 
 static bool has_suffix(const char *text, const char *suffix)
 {
@@ -79,27 +78,12 @@ static enum sdw_status add_file(struct sdw_weights *weights, const char *path,
     if (weights->mappings == SDW_WEIGHTS_FILES_MAX)
         return sdw_fail(err, SDW_TOO_LARGE, "%s: more than %d files", weights->path,
                         SDW_WEIGHTS_FILES_MAX);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return sdw_fail_errno(err, "cannot open %s", path);
-    struct stat info;
-    struct sdw_mapping *mapping = &weights->mapping[weights->mappings];
-    enum sdw_status status = SDW_OK;
-    if (fstat(fd, &info) < 0) {
-        status = sdw_fail_errno(err, "cannot read %s", path);
-    } else if (!S_ISREG(info.st_mode) || info.st_size < 8) {
-        status = sdw_fail(err, SDW_FORMAT, "%s has %lld bytes: too short for a file of weights",
-                          path, (long long)info.st_size);
-    } else {
-        mapping->bytes = (size_t)info.st_size;
-        mapping->start = mmap(NULL, mapping->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (mapping->start == MAP_FAILED)
-            status = sdw_fail_errno(err, "cannot map %s", path);
-        else
-            weights->mappings++;
-    }
-    close(fd);
-    return status ? status : parse_file(weights, path, mapping, err);
+    struct sdw_mapping *mapping;
+    enum sdw_status status = sdw_mapping_open(&mapping, path, FILE_BYTES_MIN, err);
+    if (status)
+        return status;
+    weights->mapping[weights->mappings++] = mapping;
+    return parse_file(weights, path, mapping, err);
 }
 
 /* {"weight_map": {"tensor name": "shard file", ...}} */
@@ -194,8 +178,8 @@ void sdw_weights_close(struct sdw_weights *weights)
 {
     if (!weights)
         return;
-    for (int i = 0; i < weights->mappings && !weights->borrowed; i++)
-        munmap((void *)weights->mapping[i].start, weights->mapping[i].bytes);
+    for (int i = 0; i < weights->mappings; i++)
+        sdw_mapping_drop(weights->mapping[i]);
     for (int i = 0; i < weights->count; i++) {
         free(weights->entry[i].name);
         free(weights->entry[i].copy);
@@ -231,16 +215,29 @@ static void copy_transposed(char *to, const struct sdw_array *from)
                    (const char *)from->data + (row * columns + column) * bytes, bytes);
 }
 
+/* Of the file in which the array's data lie; NULL for a copy's. */
+static struct sdw_mapping *mapping_of(const struct sdw_weights *weights,
+                                      const struct sdw_array *array)
+{
+    for (int i = 0; i < weights->mappings; i++)
+        if (sdw_mapping_has(weights->mapping[i], array->data))
+            return weights->mapping[i];
+    return NULL;
+}
+
 /* Files of early writers have headers of any length, so that numbers lie at odd addresses, and a
  * few tensors of checkpoints are stored by columns: the array asked for is copied, one at a time,
  * rather than the whole file. */
-static bool prepare(struct sdw_weights_entry *entry, struct sdw_array *array)
+static bool prepare(const struct sdw_weights *weights, struct sdw_weights_entry *entry,
+                    struct sdw_array *array)
 {
     *array = entry->array;
     size_t bytes = array_bytes(array);
     bool aligned = (uintptr_t)array->data % sdw_dtype_bytes(array->dtype) == 0;
-    if (bytes == 0 || (aligned && !entry->transposed))
+    if (bytes == 0 || (aligned && !entry->transposed)) {
+        array->mapping = mapping_of(weights, array);
         return true;
+    }
     if (!entry->copy && (entry->copy = malloc(bytes))) {
         if (entry->transposed)
             copy_transposed(entry->copy, &entry->array);
@@ -264,7 +261,7 @@ static struct sdw_weights_entry *find_entry(const struct sdw_weights *weights, c
 bool sdw_weights_find(const struct sdw_weights *weights, const char *name, struct sdw_array *array)
 {
     struct sdw_weights_entry *found = find_entry(weights, name);
-    return found && prepare(found, array);
+    return found && prepare(weights, found, array);
 }
 
 bool sdw_weights_shape(const struct sdw_weights *weights, const char *name, struct sdw_array *array)
@@ -301,12 +298,9 @@ static void forget_pages(const struct sdw_array *array)
 
 void sdw_weights_forget(const struct sdw_weights *weights, const struct sdw_array *array)
 {
-    for (int i = 0; i < weights->mappings; i++) {
-        const char *first = weights->mapping[i].start, *data = array->data;
-        if (data >= first && data < first + weights->mapping[i].bytes) {
-            forget_pages(array);
-            return;
-        }
+    if (mapping_of(weights, array)) {
+        forget_pages(array);
+        return;
     }
     for (int i = 0; i < weights->count; i++) {
         struct sdw_weights_entry *entry = &weights->entry[i];

@@ -84,8 +84,9 @@ static void *run(struct sdw_device *dev, const struct layer *l, enum sdw_dtype d
     int64_t sum = (int64_t)l->in * k * k;
     float *values = random_values(l->out * sum, sqrtf(3.0f / (float)sum), 1);
     float *biases = random_values(l->out, 1, 2);
-    struct sdw_array weight = {values, SDW_F32, l->kernel ? 4 : 2, {l->out, l->in, k, k}};
-    struct sdw_array bias = {biases, SDW_F32, 1, {l->out}};
+    struct sdw_array weight = {
+        .data = values, .rank = l->kernel ? 4 : 2, .dim = {l->out, l->in, k, k}};
+    struct sdw_array bias = {.data = biases, .rank = 1, .dim = {l->out}};
     struct sdw_conv_geometry g = {l->stride, before, before, after, after};
     struct sdw_weight *packed = l->kernel ? dev->ops->pack_conv(dev, &weight, &bias, g)
                                           : dev->ops->pack_linear(dev, &weight, &bias);

@@ -79,7 +79,7 @@ static float *download(struct sdw_device *dev, const struct sdw_tensor *from)
     float *values = malloc((size_t)count * sizeof *values);
     void *raw = malloc(sdw_tensor_bytes(from));
     sdw_download(dev, raw, from);
-    struct sdw_array array = {raw, from->dtype, 1, {count}};
+    struct sdw_array array = {.data = raw, .dtype = from->dtype, .rank = 1, .dim = {count}};
     sdw_array_to_f32(values, &array, 0, count);
     free(raw);
     return values;

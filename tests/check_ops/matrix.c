@@ -44,8 +44,9 @@ static void check_layer(struct check *c, const struct layer *l, enum sdw_dtype o
         after = l->kernel == 3;
     struct sdw_conv_geometry g = {l->stride, before, before, after, after};
     float *values = random_weight(c, l->out, l->in, k), *biases = random_weight(c, l->out, 1, 1);
-    struct sdw_array weight = {values, SDW_F32, l->kernel ? 4 : 2, {l->out, l->in, k, k}};
-    struct sdw_array bias = {biases, SDW_F32, 1, {l->out}};
+    struct sdw_array weight = {
+        .data = values, .rank = l->kernel ? 4 : 2, .dim = {l->out, l->in, k, k}};
+    struct sdw_array bias = {.data = biases, .rank = 1, .dim = {l->out}};
     struct sdw_weight *packed[2];
     struct sdw_device *devices[2] = {c->fast, c->plain};
     for (int i = 0; i < 2; i++)

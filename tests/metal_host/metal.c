@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Metal Feature Set Tables, Apple7: bytes of a threadgroup, of setBytes, alignment. */
 #define GROUP_BYTES_MAX  32768ul
@@ -34,7 +35,7 @@ struct string {
 
 struct buffer {
     struct host_object object;
-    char *pages, *contents;
+    char *pages, *contents; /* pages: NULL when they are somebody else's */
     size_t length, mapped;
 };
 
@@ -95,7 +96,7 @@ extern const struct host_class string_class, error_class, device_class, options_
 
 static size_t allocated;
 
-/* SDW_METAL_HOST_FAULT names something that goes wrong: device, compile, simdgroups, memory,
+/* SDW_METAL_HOST_FAULT names something that goes wrong: device, compile, simdgroups, memory, map,
  * commands. */
 static bool faulty(const char *name)
 {
@@ -258,10 +259,33 @@ static void *device_buffer(void *device, void *selector, unsigned long length,
     return buffer;
 }
 
+/* Somebody else's pages, which Metal takes in whole: what its validation asks. */
+static void *device_buffer_map(void *device, void *selector, char *bytes, unsigned long length,
+                               unsigned long options, void *deallocator)
+{
+    (void)device, (void)selector;
+    unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
+    if (!bytes || (uintptr_t)bytes % page != 0 || length % page != 0)
+        host_die("newBufferWithBytesNoCopy: %p and %lu bytes are not whole pages of %lu", bytes,
+                 length, page);
+    if (length == 0 || length > BUFFER_BYTES_MAX || options != 0)
+        host_die("newBufferWithBytesNoCopy: %lu bytes with options %lu", length, options);
+    if (deallocator)
+        host_die("newBufferWithBytesNoCopy: a deallocator, and there are no blocks here");
+    if (faulty("map") || allocated + length > working_set())
+        return NULL;
+    struct buffer *buffer = host_new(&buffer_class);
+    buffer->length = length;
+    buffer->contents = bytes;
+    allocated += length;
+    return buffer;
+}
+
 static void buffer_free(struct host_object *object)
 {
     struct buffer *buffer = (struct buffer *)object;
-    munmap(buffer->pages, buffer->mapped);
+    if (buffer->pages)
+        munmap(buffer->pages, buffer->mapped);
     allocated -= buffer->length;
 }
 
@@ -647,6 +671,8 @@ static const struct host_method device_methods[] = {
     HOST_METHOD("maxThreadgroupMemoryLength", "Q@:", device_group_bytes),
     HOST_METHOD("newCommandQueue", "@@:", device_queue),
     HOST_METHOD("newBufferWithLength:options:", "@@:QQ", device_buffer),
+    HOST_METHOD("newBufferWithBytesNoCopy:length:options:deallocator:", "@@:^vQQ@?",
+                device_buffer_map),
     HOST_METHOD("newLibraryWithSource:options:error:", "@@:@@^@", device_library),
     HOST_METHOD("newComputePipelineStateWithFunction:error:", "@@:@^@", device_pipeline),
     EVERY_OBJECT};

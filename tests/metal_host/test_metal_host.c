@@ -157,6 +157,18 @@ static void too_much_group_memory(struct bench *b)
     SDW_SEND(&b->objc, b->encoder, set_group_bytes, 32784ul, 0ul);
 }
 
+static void map_half_a_page(struct bench *b)
+{
+    static _Alignas(65536) char pages[65536]; /* no page is larger */
+    SDW_SEND(&b->objc, b->device, buffer_map, pages, 65536 / 2 + 100, 0ul, NULL);
+}
+
+static void map_within_a_page(struct bench *b)
+{
+    static _Alignas(65536) char pages[2 * 65536];
+    SDW_SEND(&b->objc, b->device, buffer_map, pages + 256, 65536ul, 0ul, NULL);
+}
+
 static void read_behind_a_buffer(struct bench *b)
 {
     b->params.count = 4096;
@@ -183,6 +195,8 @@ static const struct {
     {too_many_threads, "1025 threads"},
     {no_groups, "an empty grid"},
     {too_much_group_memory, "32784 bytes"},
+    {map_half_a_page, "not whole pages"},
+    {map_within_a_page, "not whole pages"},
     {read_behind_a_buffer, NULL}, /* the page behind it */
 };
 

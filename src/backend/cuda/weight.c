@@ -72,7 +72,7 @@ static struct sdw_weight *pack(struct sdw_device *dev, const struct sdw_array *a
            bias_bytes = aligned((size_t)out * sizeof(float));
     w->base.bytes = bytes + bias_bytes + aligned((size_t)out * element);
     char *memory = sdw_cuda_buffer_new(dev, w->base.bytes);
-    struct sdw_array none = {zeros, SDW_F32, 1, {out}};
+    struct sdw_array none = {.data = zeros, .rank = 1, .dim = {out}};
     if (memory) {
         w->weight = memory;
         w->bias = (float *)(void *)(memory + bytes);

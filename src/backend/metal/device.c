@@ -127,7 +127,7 @@ static bool bind_buffers(struct sdw_metal *metal, const struct sdw_metal_dispatc
                             metal->base.id, i, kernel_names[d->kernel]);
             return false;
         }
-        size_t offset = (size_t)((const char *)d->buffer[i] - buffer->contents);
+        size_t offset = buffer->lead + (size_t)((const char *)d->buffer[i] - buffer->contents);
         SDW_SEND(objc, metal->encoder, set_buffer, buffer->object, offset, (unsigned long)i);
     }
     return true;
@@ -299,7 +299,7 @@ static void describe(struct sdw_metal *metal, int index)
     snprintf(dev->description, sizeof dev->description, "%s, %lu MB%s",
              text_of(objc, SDW_TELL(objc, metal->device, name)),
              SDW_TELL(objc, metal->device, working_set) >> 20,
-             SDW_TELL(objc, metal->device, unified) ? " of unified memory" : "");
+             metal->unified ? " of unified memory" : "");
     objc->pool_pop(pool);
 }
 
@@ -325,6 +325,7 @@ static enum sdw_status open_metal(struct sdw_metal *metal, const struct sdw_devi
     metal->base.stream = SDW_F32;
     metal->group_bytes_max = SDW_TELL(objc, metal->device, group_bytes_max);
     metal->buffer_bytes_max = SDW_TELL(objc, metal->device, buffer_bytes_max);
+    metal->unified = SDW_TELL(objc, metal->device, unified);
     metal->queue = SDW_TELL(objc, metal->device, queue_new);
     if (!metal->queue)
         return sdw_fail(err, SDW_DEVICE, "Metal gives no command queue");

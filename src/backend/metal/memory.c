@@ -1,11 +1,16 @@
 /* memory.c: buffers by address. The GPU is told a buffer and an offset, tensors carry an address:
- * a sorted list leads from one to the other. */
+ * a sorted list leads from one to the other. Ranges in the list are disjoint, though mapped
+ * buffers, which Metal wants in whole pages, may share a page: the list has the bytes that were
+ * asked for. */
 #include "backend/metal/metal.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define SHARED 0ul /* MTLResourceStorageModeShared, CPU cache mode default, hazards tracked */
+#define SHARED         0ul /* MTLResourceStorageModeShared, CPU cache mode default, hazards tracked */
+#define NO_DEALLOCATOR NULL /* the pages are the mapping's */
 
 /* The first buffer that begins behind `address`. */
 static int first_after(const struct sdw_metal *metal, const void *address)
@@ -43,6 +48,16 @@ static bool make_room(struct sdw_metal *metal)
     return true;
 }
 
+/* There is room. */
+static void insert(struct sdw_metal *metal, struct sdw_metal_buffer buffer)
+{
+    int at = first_after(metal, buffer.contents);
+    memmove(&metal->buffer[at + 1], &metal->buffer[at],
+            (size_t)(metal->buffers - at) * sizeof *metal->buffer);
+    metal->buffer[at] = buffer;
+    metal->buffers++;
+}
+
 void *sdw_metal_buffer_new(struct sdw_device *dev, size_t bytes)
 {
     struct sdw_metal *metal = (struct sdw_metal *)dev;
@@ -57,11 +72,35 @@ void *sdw_metal_buffer_new(struct sdw_device *dev, size_t bytes)
             bytes, metal->buffer_bytes_max, sdw_metal_memory_free(dev));
         return NULL;
     }
-    int at = first_after(metal, contents);
-    memmove(&metal->buffer[at + 1], &metal->buffer[at],
-            (size_t)(metal->buffers - at) * sizeof *metal->buffer);
-    metal->buffer[at] = (struct sdw_metal_buffer){contents, bytes, object};
-    metal->buffers++;
+    insert(metal, (struct sdw_metal_buffer){contents, bytes, object, 0});
+    return contents;
+}
+
+static bool overlaps(const struct sdw_metal *metal, const char *data, size_t bytes)
+{
+    int next = first_after(metal, data);
+    return sdw_metal_buffer_of(metal, data) ||
+           (next < metal->buffers && metal->buffer[next].contents < data + bytes);
+}
+
+char *sdw_metal_buffer_map(struct sdw_device *dev, const void *data, size_t bytes)
+{
+    struct sdw_metal *metal = (struct sdw_metal *)dev;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), lead = (uintptr_t)data & (page - 1);
+    size_t length = (lead + bytes + page - 1) & ~(page - 1);
+    char *contents = (char *)data, *start = contents - lead; /* the kernels only read it */
+    if (!metal->unified || length > metal->buffer_bytes_max || overlaps(metal, data, bytes) ||
+        !make_room(metal))
+        return NULL;
+    void *object =
+        SDW_SEND(&metal->objc, metal->device, buffer_map, start, length, SHARED, NO_DEALLOCATOR);
+    if (!object)
+        return NULL;
+    if (SDW_TELL(&metal->objc, object, contents) != start) { /* seen in virtual machines */
+        SDW_TELL(&metal->objc, object, release);
+        return NULL;
+    }
+    insert(metal, (struct sdw_metal_buffer){contents, bytes, object, lead});
     return contents;
 }
 

@@ -43,6 +43,7 @@ struct sdw_metal {
     void *device, *queue; /* id<MTLDevice>, id<MTLCommandQueue> */
     void *pipeline[SDW_METAL_KERNEL_COUNT];
     unsigned long group_bytes_max, buffer_bytes_max;
+    bool unified;             /* processor and GPU have one memory */
     void *commands, *encoder; /* what is being encoded, or NULL */
     int encoded;              /* dispatches in it */
     void *in_flight[SDW_METAL_IN_FLIGHT_MAX];
@@ -51,6 +52,7 @@ struct sdw_metal {
         char *contents;
         size_t bytes;
         void *object; /* id<MTLBuffer> */
+        size_t lead;  /* of contents in the object, which begins at a page */
     } * buffer;       /* by address */
     int buffers, buffers_room;
 };
@@ -58,7 +60,9 @@ struct sdw_metal {
 struct sdw_metal_weight {
     struct sdw_weight base;
     char *weight; /* [o][i], of a convolution [o][k][k][i], in the compute type */
-    float *bias;  /* [o], behind the weight */
+    float *bias;  /* [o] */
+    char *own;    /* the buffer of both, or of the bias alone where the weight is mapped */
+    struct sdw_mapping *mapping; /* NULL, or the file in which the weight lies; held */
 };
 
 /* One run of a kernel. */
@@ -77,6 +81,10 @@ void sdw_metal_run(struct sdw_device *dev, const struct sdw_metal_dispatch *disp
 
 /* memory.c */
 void *sdw_metal_buffer_new(struct sdw_device *dev, size_t bytes);
+/* A buffer over the pages in which `data` lie: nothing is copied, and they must outlive it. Gives
+ * data, or NULL without failing the device: where the GPU has its own memory, where another buffer
+ * has some of these bytes, or where Metal does not take these pages. */
+char *sdw_metal_buffer_map(struct sdw_device *dev, const void *data, size_t bytes);
 void sdw_metal_buffer_free(struct sdw_device *dev, void *buffer);
 /* The buffer that holds an address, or NULL. */
 const struct sdw_metal_buffer *sdw_metal_buffer_of(const struct sdw_metal *metal,

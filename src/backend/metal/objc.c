@@ -46,7 +46,7 @@ static void register_selectors(struct sdw_objc *objc, void *send,
 #define SDW_OBJC_FILL(row, text, ...)                                                              \
     objc->row.selector = selector_named(text);                                                     \
     memcpy(&objc->row.send, &send, sizeof send);
-    SDW_OBJC_TABLE(SDW_OBJC_FILL, SDW_OBJC_FILL, SDW_OBJC_FILL, SDW_OBJC_FILL)
+    SDW_OBJC_TABLE(SDW_OBJC_FILL, SDW_OBJC_FILL, SDW_OBJC_FILL, SDW_OBJC_FILL, SDW_OBJC_FILL)
 #undef SDW_OBJC_FILL
 }
 
@@ -88,8 +88,10 @@ bool sdw_objc_row_at(int index, struct sdw_objc_row *row)
 #define SDW_OBJC_2(name, text, r, a, b) {text, SDW_OBJC_E_##r "@:" SDW_OBJC_E_##a SDW_OBJC_E_##b},
 #define SDW_OBJC_3(name, text, r, a, b, c)                                                         \
     {text, SDW_OBJC_E_##r "@:" SDW_OBJC_E_##a SDW_OBJC_E_##b SDW_OBJC_E_##c},
+#define SDW_OBJC_4(name, text, r, a, b, c, d)                                                      \
+    {text, SDW_OBJC_E_##r "@:" SDW_OBJC_E_##a SDW_OBJC_E_##b SDW_OBJC_E_##c SDW_OBJC_E_##d},
     static const struct sdw_objc_row rows[] = {
-        SDW_OBJC_TABLE(SDW_OBJC_0, SDW_OBJC_1, SDW_OBJC_2, SDW_OBJC_3)};
+        SDW_OBJC_TABLE(SDW_OBJC_0, SDW_OBJC_1, SDW_OBJC_2, SDW_OBJC_3, SDW_OBJC_4)};
     if (index < 0 || (size_t)index >= sizeof rows / sizeof rows[0])
         return false;
     *row = rows[index];

@@ -37,11 +37,13 @@ struct sdw_mtl_size {
 #define SDW_OBJC_E_error "^@"
 #define SDW_OBJC_C_size  struct sdw_mtl_size
 #define SDW_OBJC_E_size  "{?=QQQ}"
+#define SDW_OBJC_C_block void *
+#define SDW_OBJC_E_block "@?"
 #define SDW_OBJC_C_void  void
 #define SDW_OBJC_E_void  "v"
 
-/* X0..X3(name, selector, what it returns, its arguments' types), by the number of arguments. */
-#define SDW_OBJC_TABLE(X0, X1, X2, X3)                                                             \
+/* X0..X4(name, selector, what it returns, its arguments' types), by the number of arguments. */
+#define SDW_OBJC_TABLE(X0, X1, X2, X3, X4)                                                         \
     /* NSObject, NSString, NSError */                                                              \
     X0(alloc, "alloc", id)                                                                         \
     X0(init, "init", id)                                                                           \
@@ -60,6 +62,8 @@ struct sdw_mtl_size {
     X0(group_bytes_max, "maxThreadgroupMemoryLength", uint)                                        \
     X0(queue_new, "newCommandQueue", id)                                                           \
     X2(buffer_new, "newBufferWithLength:options:", id, uint, uint)                                 \
+    X4(buffer_map, "newBufferWithBytesNoCopy:length:options:deallocator:", id, ptr, uint, uint,    \
+       block)                                                                                      \
     X3(library_new, "newLibraryWithSource:options:error:", id, id, id, error)                      \
     X2(pipeline_new, "newComputePipelineStateWithFunction:error:", id, id, error)                  \
     /* MTLCompileOptions, MTLLibrary, MTLComputePipelineState, MTLBuffer */                        \
@@ -105,6 +109,12 @@ struct sdw_mtl_size {
         void *selector;                                                                            \
         SDW_OBJC_C_##r (*send)(void *, void *, SDW_OBJC_C_##a, SDW_OBJC_C_##b, SDW_OBJC_C_##c);    \
     } row;
+#define SDW_OBJC_4(row, text, r, a, b, c, d)                                                       \
+    struct {                                                                                       \
+        void *selector;                                                                            \
+        SDW_OBJC_C_##r (*send)(void *, void *, SDW_OBJC_C_##a, SDW_OBJC_C_##b, SDW_OBJC_C_##c,     \
+                               SDW_OBJC_C_##d);                                                    \
+    } row;
 
 struct sdw_objc {
     void *libraries[4]; /* what dlopen gave us */
@@ -112,12 +122,13 @@ struct sdw_objc {
     void *(*pool_push)(void);
     void (*pool_pop)(void *pool);
     void *(*default_device)(void); /* MTLCreateSystemDefaultDevice */
-    SDW_OBJC_TABLE(SDW_OBJC_0, SDW_OBJC_1, SDW_OBJC_2, SDW_OBJC_3)
+    SDW_OBJC_TABLE(SDW_OBJC_0, SDW_OBJC_1, SDW_OBJC_2, SDW_OBJC_3, SDW_OBJC_4)
 };
 #undef SDW_OBJC_0
 #undef SDW_OBJC_1
 #undef SDW_OBJC_2
 #undef SDW_OBJC_3
+#undef SDW_OBJC_4
 
 /* [receiver row] and [receiver row: arguments]; a NULL receiver answers zero. */
 #define SDW_TELL(objc, receiver, row) (objc)->row.send(receiver, (objc)->row.selector)

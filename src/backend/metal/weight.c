@@ -1,8 +1,10 @@
 /* weight.c: packing: weights go to the compute type, and a convolution's channels to the end, where
- * the picture has them. The GPU's memory is the host's: they are written where they stay. */
+ * the picture has them. The GPU's memory is the host's: they are written where they stay, and where
+ * the file has them so already, they are read from the file's own pages. */
 #include "backend/metal/metal.h"
 
 #include "base/half.h"
+#include "base/mapping.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +28,8 @@ static void turn(float *to, const float *from, int64_t channels, int64_t taps)
             to[t * channels + i] = from[i * taps + t];
 }
 
-static bool fill(struct sdw_metal_weight *packed, enum sdw_dtype dtype,
-                 const struct sdw_array *weight, const struct sdw_array *bias)
+static bool copy(struct sdw_metal_weight *packed, enum sdw_dtype dtype,
+                 const struct sdw_array *weight)
 {
     int64_t outputs = packed->base.out, row = sdw_array_count(weight) / outputs;
     float *plain = malloc(2 * (size_t)row * sizeof *plain);
@@ -39,18 +41,26 @@ static bool fill(struct sdw_metal_weight *packed, enum sdw_dtype dtype,
         write(packed->weight, dtype, o * row, plain + row, row);
     }
     free(plain);
-    if (bias)
-        sdw_array_to_f32(packed->bias, bias, 0, outputs);
-    else
-        memset(packed->bias, 0, (size_t)outputs * sizeof *packed->bias);
     return true;
+}
+
+/* Takes the weight as it lies in its file, where that is how the kernels want it. */
+static bool map(struct sdw_device *dev, struct sdw_metal_weight *packed,
+                const struct sdw_array *weight, size_t bytes)
+{
+    bool turned = weight->rank > 2 && weight->dim[2] > 1;
+    if (!weight->mapping || weight->dtype != dev->compute || turned)
+        return false;
+    packed->weight = sdw_metal_buffer_map(dev, weight->data, bytes);
+    packed->base.mapped = packed->weight != NULL;
+    if (packed->base.mapped)
+        packed->mapping = sdw_mapping_hold(weight->mapping);
+    return packed->base.mapped;
 }
 
 static struct sdw_metal_weight *pack(struct sdw_device *dev, const struct sdw_array *weight,
                                      const struct sdw_array *bias)
 {
-    size_t bytes = (size_t)sdw_array_count(weight) * sdw_dtype_bytes(dev->compute);
-    bytes = (bytes + ALIGN - 1) & ~(ALIGN - 1);
     struct sdw_metal_weight *packed = calloc(1, sizeof *packed);
     if (!packed) {
         sdw_device_fail(dev, SDW_MEMORY, "no memory for a weight");
@@ -58,14 +68,27 @@ static struct sdw_metal_weight *pack(struct sdw_device *dev, const struct sdw_ar
     }
     packed->base.out = (int)weight->dim[0];
     packed->base.in = (int)weight->dim[1];
-    packed->base.bytes = bytes + (size_t)packed->base.out * sizeof(float);
-    packed->weight = sdw_metal_buffer_new(dev, packed->base.bytes);
-    if (packed->weight) {
-        packed->bias = (float *)(void *)(packed->weight + bytes);
-        if (fill(packed, dev->compute, weight, bias))
-            return packed;
-        sdw_device_fail(dev, SDW_MEMORY, "no memory to convert a weight of %zu bytes", bytes);
+    size_t bytes = (size_t)sdw_array_count(weight) * sdw_dtype_bytes(dev->compute);
+    size_t bias_bytes = (size_t)packed->base.out * sizeof *packed->bias;
+    packed->base.bytes = bytes + bias_bytes;
+    bool mapped = map(dev, packed, weight, bytes);
+    size_t before = mapped ? 0 : (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    packed->own = sdw_metal_buffer_new(dev, before + bias_bytes);
+    if (!packed->own) {
+        sdw_metal_weight_free(dev, &packed->base);
+        return NULL;
     }
+    packed->bias = (float *)(void *)(packed->own + before);
+    if (bias)
+        sdw_array_to_f32(packed->bias, bias, 0, packed->base.out);
+    else
+        memset(packed->bias, 0, bias_bytes);
+    if (mapped)
+        return packed;
+    packed->weight = packed->own;
+    if (copy(packed, dev->compute, weight))
+        return packed;
+    sdw_device_fail(dev, SDW_MEMORY, "no memory to convert a weight of %zu bytes", bytes);
     sdw_metal_weight_free(dev, &packed->base);
     return NULL;
 }
@@ -91,8 +114,14 @@ struct sdw_weight *sdw_metal_pack_conv(struct sdw_device *dev, const struct sdw_
 
 void sdw_metal_weight_free(struct sdw_device *dev, struct sdw_weight *weight)
 {
-    if (!weight)
+    struct sdw_metal_weight *packed = (struct sdw_metal_weight *)weight;
+    if (!packed)
         return;
-    sdw_metal_buffer_free(dev, ((struct sdw_metal_weight *)weight)->weight);
-    free(weight);
+    if (packed->mapping) {
+        dev->ops->sync(dev); /* the queue keeps the buffer, but not the pages */
+        sdw_metal_buffer_free(dev, packed->weight);
+        sdw_mapping_drop(packed->mapping);
+    }
+    sdw_metal_buffer_free(dev, packed->own);
+    free(packed);
 }
