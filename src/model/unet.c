@@ -343,8 +343,11 @@ enum sdw_status sdw_unet_forward(struct sdw_unet *unet, float *out, const float 
     if (!nhwc)
         return sdw_fail(err, SDW_MEMORY, "no memory for latents of %d x %d", w, h);
     sdw_nhwc_from_nchw(nhwc, sample, n, in, h, w);
+    /* Before the first operator, so that a device with a queue need not be waited for in between.
+     */
+    struct sdw_tensor latents = sdw_upload_new(dev, nhwc, n, h, w, in);
     pass.time = embed_time(&pass, timesteps);
-    struct sdw_tensor result = forward(&pass, sdw_upload_new(dev, nhwc, n, h, w, in));
+    struct sdw_tensor result = forward(&pass, latents);
     sdw_tensor_free(dev, &pass.time);
     sdw_download(dev, nhwc, &result);
     sdw_tensor_free(dev, &result);

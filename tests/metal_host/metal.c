@@ -1,12 +1,10 @@
 /* metal.c: as much of Metal as the backend uses, over the kernels compiled for this machine.
  *
- * It is strict where Metal is lenient or silent: command buffers run when somebody waits for them
- * and not before, so that a wait that is missing shows; fresh memory is full of NaN; buffers end at
+ * It is strict where Metal is lenient or silent: fresh memory is full of NaN; buffers end at
  * a page that may not be touched; what Metal's validation layer refuses ends the program with a
  * sentence. */
-#include "host.h"
+#include "metal.h"
 #include "lockstep/lockstep.h"
-#include "objects.h"
 #include "source.h"
 
 #include <stdint.h>
@@ -15,28 +13,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Metal Feature Set Tables, Apple7: bytes of a threadgroup, of setBytes, alignment. */
-#define GROUP_BYTES_MAX  32768ul
-#define SET_BYTES_MAX    4096ul
-#define GROUP_ALIGN      16ul
-#define THREADS_MAX      512ul /* of our pipelines; Apple's limit of 1024 shrinks with registers */
 #define BUFFER_BYTES_MAX (4ul << 30)
 #define WORKING_SET      (8ul << 30)
 #define PAGE             4096ul
 
-struct size {
-    unsigned long width, height, depth;
-};
-
 struct string {
     struct host_object object;
     char *text;
-};
-
-struct buffer {
-    struct host_object object;
-    char *pages, *contents; /* pages: NULL when they are somebody else's */
-    size_t length, mapped;
 };
 
 struct options {
@@ -50,55 +33,12 @@ struct library {
     char *source;
 };
 
-struct function { /* and the pipeline made of it */
-    struct host_object object;
-    const struct metal_host_kernel *kernel;
-};
-
-struct queue {
-    struct host_object object;
-    struct commands *first, **last; /* committed and not yet run; each holds a reference */
-};
-
-struct binding {
-    struct buffer *buffer; /* a reference, or NULL */
-    size_t offset, bytes_length;
-    unsigned char bytes[256]; /* setBytes */
-};
-
-struct command {
-    const struct metal_host_kernel *kernel;
-    struct binding binding[METAL_HOST_BUFFERS_MAX];
-    size_t group_bytes;
-    struct size groups, threads;
-    struct command *next;
-};
-
-struct commands {
-    struct host_object object;
-    struct queue *queue;
-    struct encoder *open;
-    unsigned long status;
-    struct command *first, **last;
-    struct commands *next; /* in the queue */
-};
-
-struct encoder {
-    struct host_object object;
-    struct commands *commands;
-    bool ended;
-    struct command state; /* what the next dispatch would run */
-};
-
 extern const struct host_class string_class, error_class, device_class, options_class,
-    library_class, function_class, pipeline_class, buffer_class, queue_class, commands_class,
-    encoder_class;
+    library_class, function_class;
 
 static size_t allocated;
 
-/* SDW_METAL_HOST_FAULT names something that goes wrong: device, compile, simdgroups, memory, map,
- * commands. */
-static bool faulty(const char *name)
+bool metal_host_faulty(const char *name)
 {
     const char *fault = getenv("SDW_METAL_HOST_FAULT");
     return fault && strcmp(fault, name) == 0;
@@ -106,7 +46,7 @@ static bool faulty(const char *name)
 
 static size_t working_set(void)
 {
-    return faulty("memory") ? (size_t)24 << 20 : WORKING_SET;
+    return metal_host_faulty("memory") ? (size_t)24 << 20 : WORKING_SET;
 }
 
 /* NSString and NSError */
@@ -136,7 +76,7 @@ static const char *string_utf8(struct string *string, void *selector)
 }
 
 /* An error is its text here. */
-static void *fail(void **error, const char *text)
+void *metal_host_fail(void **error, const char *text)
 {
     struct string *made = host_new(&error_class);
     made->text = strdup(text);
@@ -168,13 +108,13 @@ static void *options_init(struct options *options, void *selector)
     return options;
 }
 
-static void *object_retain(void *object, void *selector)
+void *metal_host_retain(void *object, void *selector)
 {
     (void)selector;
     return host_retain(object);
 }
 
-static void object_release(void *object, void *selector)
+void metal_host_release(void *object, void *selector)
 {
     (void)selector;
     host_release(object);
@@ -226,14 +166,6 @@ static bool device_unified(void *device, void *selector)
     return true;
 }
 
-static void *device_queue(void *device, void *selector)
-{
-    (void)device, (void)selector;
-    struct queue *queue = host_new(&queue_class);
-    queue->last = &queue->first;
-    return queue;
-}
-
 static void *device_buffer(void *device, void *selector, unsigned long length,
                            unsigned long options)
 {
@@ -272,7 +204,7 @@ static void *device_buffer_map(void *device, void *selector, char *bytes, unsign
         host_die("newBufferWithBytesNoCopy: %lu bytes with options %lu", length, options);
     if (deallocator)
         host_die("newBufferWithBytesNoCopy: a deallocator, and there are no blocks here");
-    if (faulty("map") || allocated + length > working_set())
+    if (metal_host_faulty("map") || allocated + length > working_set())
         return NULL;
     struct buffer *buffer = host_new(&buffer_class);
     buffer->length = length;
@@ -304,10 +236,11 @@ static void *device_library(void *device, void *selector, struct string *source,
     if (options->fast_math)
         host_die("fast math is on, which is not what the kernels run with here");
     const char *fault = host_source_fault(source->text);
-    if (faulty("compile") || (faulty("simdgroups") && host_source_simdgroups(source->text)))
+    if (metal_host_faulty("compile") ||
+        (metal_host_faulty("simdgroups") && host_source_simdgroups(source->text)))
         fault = "this compiler was told to fail";
     if (fault)
-        return fail(error, fault);
+        return metal_host_fail(error, fault);
     struct library *library = host_new(&library_class);
     library->source = strdup(source->text);
     return library;
@@ -368,273 +301,7 @@ static unsigned long pipeline_threads(void *pipeline, void *selector)
     return THREADS_MAX;
 }
 
-/* MTLCommandQueue and MTLCommandBuffer */
-
-static void *queue_commands(struct queue *queue, void *selector)
-{
-    (void)selector;
-    struct commands *commands = host_new(&commands_class);
-    commands->queue = host_retain(queue);
-    commands->last = &commands->first;
-    return host_autorelease(commands);
-}
-
-static void unbind(struct command *command)
-{
-    for (int i = 0; i < METAL_HOST_BUFFERS_MAX; i++)
-        host_release(command->binding[i].buffer);
-}
-
-static void commands_free(struct host_object *object)
-{
-    struct commands *commands = (struct commands *)object;
-    if (commands->open)
-        host_die("a command buffer is freed while an encoder of it is open");
-    while (commands->first) {
-        struct command *next = commands->first->next;
-        unbind(commands->first);
-        free(commands->first);
-        commands->first = next;
-    }
-    host_release(commands->queue);
-}
-
-static void *commands_encoder(struct commands *commands, void *selector)
-{
-    (void)selector;
-    if (commands->status != 0)
-        host_die("computeCommandEncoder of a command buffer that was committed");
-    if (commands->open)
-        host_die("computeCommandEncoder while another encoder is open");
-    struct encoder *encoder = host_new(&encoder_class);
-    encoder->commands = commands; /* which outlives it */
-    commands->open = encoder;
-    return host_autorelease(encoder);
-}
-
-static void commands_commit(struct commands *commands, void *selector)
-{
-    (void)selector;
-    if (commands->open)
-        host_die("commit before endEncoding");
-    if (commands->status != 0)
-        host_die("a command buffer is committed twice");
-    commands->status = 2; /* MTLCommandBufferStatusCommitted */
-    *commands->queue->last = host_retain(commands);
-    commands->queue->last = &commands->next;
-}
-
-struct group {
-    const struct command *command;
-    struct metal_host_arguments arguments;
-};
-
-static void one_thread(void *context, int index)
-{
-    const struct group *group = context;
-    const struct size *threads = &group->command->threads;
-    struct metal_host_arguments arguments = group->arguments;
-    arguments.index = (uint32_t)index;
-    arguments.thread[0] = (uint32_t)((unsigned long)index % threads->width);
-    arguments.thread[1] = (uint32_t)((unsigned long)index / threads->width % threads->height);
-    arguments.thread[2] = (uint32_t)((unsigned long)index / threads->width / threads->height);
-    group->command->kernel->run(&arguments);
-}
-
-static void run_group(struct group *group)
-{
-    const struct command *command = group->command;
-    int threads = (int)(command->threads.width * command->threads.height * command->threads.depth);
-    if (!command->kernel->uses_threadgroup) { /* nothing shared, so no barriers */
-        for (int i = 0; i < threads; i++)
-            one_thread(group, i);
-        return;
-    }
-    group->arguments.threadgroup = malloc(command->group_bytes);
-    if (!group->arguments.threadgroup)
-        host_die("no memory for a threadgroup");
-    memset(group->arguments.threadgroup, 0xff, command->group_bytes);
-    lockstep_run(threads, one_thread, group);
-    free(group->arguments.threadgroup);
-}
-
-static void run_command(const struct command *command)
-{
-    struct group group = {.command = command};
-    for (int i = 0; i < command->kernel->buffers; i++) {
-        const struct binding *binding = &command->binding[i];
-        group.arguments.buffer[i] =
-            binding->buffer ? binding->buffer->contents + binding->offset : (void *)binding->bytes;
-    }
-    uint32_t *at = group.arguments.group;
-    for (at[2] = 0; at[2] < command->groups.depth; at[2]++)
-        for (at[1] = 0; at[1] < command->groups.height; at[1]++)
-            for (at[0] = 0; at[0] < command->groups.width; at[0]++)
-                run_group(&group);
-}
-
-/* Runs what was committed to the queue, in order, up to and with these. */
-static void commands_wait(struct commands *commands, void *selector)
-{
-    (void)selector;
-    struct queue *queue = commands->queue;
-    if (commands->status == 0)
-        host_die("waitUntilCompleted of a command buffer that was not committed: it would hang");
-    while (commands->status == 2) {
-        struct commands *next = queue->first;
-        for (const struct command *c = next->first; c && !faulty("commands"); c = c->next)
-            run_command(c);
-        next->status = faulty("commands") ? 5 : 4; /* MTLCommandBufferStatusError, ..Completed */
-        queue->first = next->next;
-        if (!queue->first)
-            queue->last = &queue->first;
-        host_release(next);
-    }
-}
-
-static unsigned long commands_status(struct commands *commands, void *selector)
-{
-    (void)selector;
-    return commands->status;
-}
-
-static void *commands_error(struct commands *commands, void *selector)
-{
-    (void)selector;
-    void *error = NULL;
-    if (commands->status == 5)
-        fail(&error, "this GPU was told to hang");
-    return error;
-}
-
-static void queue_free(struct host_object *object)
-{
-    if (((struct queue *)object)->first)
-        host_die("a queue is freed while command buffers are in flight");
-}
-
-/* MTLComputeCommandEncoder */
-
-static void encoding(const struct encoder *encoder, const char *what)
-{
-    if (encoder->ended)
-        host_die("%s after endEncoding", what);
-}
-
-static struct binding *binding_at(struct encoder *encoder, unsigned long index, const char *what)
-{
-    encoding(encoder, what);
-    if (index >= METAL_HOST_BUFFERS_MAX)
-        host_die("%s: index %lu of %d", what, index, METAL_HOST_BUFFERS_MAX);
-    struct binding *binding = &encoder->state.binding[index];
-    host_release(binding->buffer);
-    *binding = (struct binding){0};
-    return binding;
-}
-
-static void encoder_pipeline(struct encoder *encoder, void *selector, struct function *pipeline)
-{
-    (void)selector;
-    encoding(encoder, "setComputePipelineState:");
-    host_expect(pipeline, &pipeline_class, "setComputePipelineState:");
-    encoder->state.kernel = pipeline->kernel;
-}
-
-static void encoder_buffer(struct encoder *encoder, void *selector, struct buffer *buffer,
-                           unsigned long offset, unsigned long index)
-{
-    (void)selector;
-    host_expect(buffer, &buffer_class, "setBuffer:");
-    if (offset >= buffer->length)
-        host_die("setBuffer: offset %lu of a buffer of %zu bytes", offset, buffer->length);
-    struct binding *binding = binding_at(encoder, index, "setBuffer:");
-    binding->buffer = host_retain(buffer); /* as command buffers do unless told otherwise */
-    binding->offset = offset;
-}
-
-static void encoder_bytes(struct encoder *encoder, void *selector, const void *bytes,
-                          unsigned long length, unsigned long index)
-{
-    (void)selector;
-    struct binding *binding = binding_at(encoder, index, "setBytes:");
-    if (length == 0 || length > SET_BYTES_MAX || length > sizeof binding->bytes)
-        host_die("setBytes: %lu bytes", length);
-    memcpy(binding->bytes, bytes, length);
-    binding->bytes_length = length;
-}
-
-static void encoder_group_bytes(struct encoder *encoder, void *selector, unsigned long length,
-                                unsigned long index)
-{
-    (void)selector;
-    encoding(encoder, "setThreadgroupMemoryLength:");
-    if (index != 0 || length % GROUP_ALIGN != 0 || length > GROUP_BYTES_MAX)
-        host_die("setThreadgroupMemoryLength: %lu bytes at %lu; up to %lu, in steps of %lu", length,
-                 index, GROUP_BYTES_MAX, GROUP_ALIGN);
-    encoder->state.group_bytes = length;
-}
-
-static void check_dispatch(const struct command *state)
-{
-    const struct metal_host_kernel *kernel = state->kernel;
-    if (!kernel)
-        host_die("dispatchThreadgroups: without a pipeline");
-    for (int i = 0; i < kernel->buffers; i++)
-        if (!state->binding[i].buffer && !state->binding[i].bytes_length)
-            host_die("%s: buffer %d is not bound", kernel->name, i);
-    size_t params = state->binding[kernel->buffers - 1].bytes_length;
-    if (params != kernel->params_bytes)
-        host_die("%s: %zu bytes of parameters where it reads %zu", kernel->name, params,
-                 kernel->params_bytes);
-    if (kernel->uses_threadgroup && !state->group_bytes)
-        host_die("%s: no threadgroup memory", kernel->name);
-    const struct size *g = &state->groups, *t = &state->threads;
-    if (!g->width || !g->height || !g->depth || !t->width || !t->height || !t->depth)
-        host_die("%s: an empty grid", kernel->name);
-    if (t->width * t->height * t->depth > THREADS_MAX)
-        host_die("%s: %lu threads in a group", kernel->name, t->width * t->height * t->depth);
-}
-
-static void encoder_dispatch(struct encoder *encoder, void *selector, struct size groups,
-                             struct size threads)
-{
-    (void)selector;
-    encoding(encoder, "dispatchThreadgroups:");
-    encoder->state.groups = groups;
-    encoder->state.threads = threads;
-    check_dispatch(&encoder->state);
-    struct command *command = malloc(sizeof *command);
-    if (!command)
-        host_die("no memory");
-    *command = encoder->state;
-    for (int i = 0; i < METAL_HOST_BUFFERS_MAX; i++)
-        host_retain(command->binding[i].buffer);
-    *encoder->commands->last = command;
-    encoder->commands->last = &command->next;
-}
-
-static void encoder_end(struct encoder *encoder, void *selector)
-{
-    (void)selector;
-    encoding(encoder, "endEncoding");
-    encoder->ended = true;
-    encoder->commands->open = NULL;
-    unbind(&encoder->state);
-}
-
-static void encoder_free(struct host_object *object)
-{
-    if (!((struct encoder *)object)->ended)
-        host_die("an encoder is freed before endEncoding");
-}
-
 /* The classes, protocols' among them. Encodings are what the types in Apple's headers encode to. */
-
-#define EVERY_OBJECT                                                                               \
-    HOST_METHOD("retain", "@@:", object_retain), HOST_METHOD("release", "v@:", object_release),    \
-    {                                                                                              \
-        NULL, NULL, NULL                                                                           \
-    }
 
 static const struct host_method string_class_methods[] = {
     HOST_METHOD("stringWithUTF8String:", "@@:r*", string_of), EVERY_OBJECT};
@@ -669,7 +336,7 @@ static const struct host_method device_methods[] = {
     HOST_METHOD("currentAllocatedSize", "Q@:", device_allocated),
     HOST_METHOD("maxBufferLength", "Q@:", device_buffer_bytes),
     HOST_METHOD("maxThreadgroupMemoryLength", "Q@:", device_group_bytes),
-    HOST_METHOD("newCommandQueue", "@@:", device_queue),
+    HOST_METHOD("newCommandQueue", "@@:", metal_host_queue),
     HOST_METHOD("newBufferWithLength:options:", "@@:QQ", device_buffer),
     HOST_METHOD("newBufferWithBytesNoCopy:length:options:deallocator:", "@@:^vQQ@?",
                 device_buffer_map),
@@ -699,36 +366,6 @@ static const struct host_method buffer_methods[] = {
 const struct host_class buffer_class = {
     {NULL, 1, NULL}, "MTLBuffer", buffer_methods, sizeof(struct buffer), buffer_free};
 
-static const struct host_method queue_methods[] = {
-    HOST_METHOD("commandBuffer", "@@:", queue_commands), EVERY_OBJECT};
-const struct host_class queue_class = {
-    {NULL, 1, NULL}, "MTLCommandQueue", queue_methods, sizeof(struct queue), queue_free};
-
-static const struct host_method commands_methods[] = {
-    HOST_METHOD("computeCommandEncoder", "@@:", commands_encoder),
-    HOST_METHOD("commit", "v@:", commands_commit),
-    HOST_METHOD("waitUntilCompleted", "v@:", commands_wait),
-    HOST_METHOD("status", "Q@:", commands_status),
-    HOST_METHOD("error", "@@:", commands_error),
-    EVERY_OBJECT};
-const struct host_class commands_class = {
-    {NULL, 1, NULL}, "MTLCommandBuffer", commands_methods, sizeof(struct commands), commands_free};
-
-static const struct host_method encoder_methods[] = {
-    HOST_METHOD("setComputePipelineState:", "v@:@", encoder_pipeline),
-    HOST_METHOD("setBuffer:offset:atIndex:", "v@:@QQ", encoder_buffer),
-    HOST_METHOD("setBytes:length:atIndex:", "v@:r^vQQ", encoder_bytes),
-    HOST_METHOD("setThreadgroupMemoryLength:atIndex:", "v@:QQ", encoder_group_bytes),
-    HOST_METHOD("dispatchThreadgroups:threadsPerThreadgroup:", "v@:{?=QQQ}{?=QQQ}",
-                encoder_dispatch),
-    HOST_METHOD("endEncoding", "v@:", encoder_end),
-    EVERY_OBJECT};
-const struct host_class encoder_class = {{NULL, 1, NULL},
-                                         "MTLComputeCommandEncoder",
-                                         encoder_methods,
-                                         sizeof(struct encoder),
-                                         encoder_free};
-
 const struct host_class *const host_classes[] = {&string_class,   &error_class,   &options_class,
                                                  &device_class,   &library_class, &function_class,
                                                  &pipeline_class, &buffer_class,  &queue_class,
@@ -738,5 +375,5 @@ const int host_class_count = sizeof host_classes / sizeof host_classes[0];
 __attribute__((visibility("default"))) void *MTLCreateSystemDefaultDevice(void);
 void *MTLCreateSystemDefaultDevice(void)
 {
-    return faulty("device") ? NULL : host_new(&device_class);
+    return metal_host_faulty("device") ? NULL : host_new(&device_class);
 }

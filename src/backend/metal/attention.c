@@ -53,6 +53,7 @@ void sdw_metal_attention(struct sdw_device *dev, const struct sdw_tensor *out,
         .groups_x = (size_t)((params.queries + params.query_tile - 1) / params.query_tile),
         .groups_y = (size_t)geometry.heads,
         .groups_z = (size_t)q->n,
+        .operations = 4.0 * q->n * params.queries * params.keys * params.channels,
     };
     sdw_metal_run(dev, &dispatch);
 }

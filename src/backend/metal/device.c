@@ -1,6 +1,6 @@
 /* device.c: the life of a Metal device, and its queue. Dispatches are gathered into a command
- * buffer, which is handed over when it holds enough of them for the GPU to begin, or when somebody
- * waits: encoding then runs ahead of the GPU, and a step needs no wait in between. */
+ * buffer, which is handed over when somebody waits: a step of a model is one, since every hand-over
+ * costs and encoding is nothing beside the arithmetic. The bounds stand in metal.h. */
 #include "backend/metal/metal.h"
 
 #include "base/log.h"
@@ -15,8 +15,6 @@
 #define STATUS_COMPLETED 4ul               /* MTLCommandBufferStatusCompleted */
 #define FAMILY_APPLE_7   1007l             /* MTLGPUFamilyApple7: M1 and later */
 #define SIMDGROUP        32ul              /* threads, where matrix.metal uses simdgroups */
-
-#define DISPATCHES_MAX 64 /* of a command buffer */
 
 static_assert(SDW_METAL_F32 == SDW_F32 && SDW_METAL_F16 == SDW_F16, "params.h names the types");
 static_assert(SDW_METAL_SILU == SDW_ACT_SILU && SDW_METAL_GELU == SDW_ACT_GELU &&
@@ -53,6 +51,7 @@ static bool begin(struct sdw_metal *metal)
         metal->commands = SDW_TELL(objc, commands, retain);
         metal->encoder = SDW_TELL(objc, encoder, retain);
         metal->encoded = 0;
+        metal->operations = 0;
     } else {
         sdw_device_fail(&metal->base, SDW_DEVICE, "%s: Metal gives no command encoder",
                         metal->base.id);
@@ -143,6 +142,9 @@ void sdw_metal_run(struct sdw_device *dev, const struct sdw_metal_dispatch *d)
                         kernel_names[d->kernel], d->group_bytes, metal->group_bytes_max);
         return;
     }
+    if (metal->encoded == SDW_METAL_DISPATCHES_MAX ||
+        metal->operations + d->operations > metal->operations_max)
+        commit(metal);
     if (!begin(metal) || !bind_buffers(metal, d))
         return;
     SDW_SEND(objc, metal->encoder, set_pipeline, metal->pipeline[d->kernel]);
@@ -153,8 +155,8 @@ void sdw_metal_run(struct sdw_device *dev, const struct sdw_metal_dispatch *d)
     struct sdw_mtl_size groups = {d->groups_x, d->groups_y, d->groups_z};
     SDW_SEND(objc, metal->encoder, dispatch, groups,
              ((struct sdw_mtl_size){SDW_METAL_THREADS, 1, 1}));
-    if (++metal->encoded == DISPATCHES_MAX)
-        commit(metal);
+    metal->encoded++;
+    metal->operations += d->operations;
 }
 
 static void release_pipelines(struct sdw_metal *metal)
@@ -287,6 +289,7 @@ static enum sdw_status make_kernels(struct sdw_metal *metal, struct sdw_error *e
     snprintf(metal->base.kernels, sizeof metal->base.kernels,
              "linear, conv2d: %s, implicit; attention: flash; all in Metal Shading Language 2.3",
              simdgroups ? "simdgroup matrices" : "tiled");
+    metal->operations_max = simdgroups ? SDW_METAL_OPERATIONS_MAX : SDW_METAL_OPERATIONS_MAX_SLOWER;
     return simdgroups ? SDW_OK : make_pipelines(metal, false, err);
 }
 

@@ -34,6 +34,7 @@ static void launch(struct sdw_device *dev, const struct sdw_tensor *out,
         .groups_x = tiles(out->c),
         .groups_y = tiles(rows),
         .groups_z = 1,
+        .operations = 2.0 * (double)rows * params.in * params.out,
     };
     sdw_metal_run(dev, &dispatch);
 }

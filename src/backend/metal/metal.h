@@ -35,7 +35,15 @@ enum sdw_metal_kernel {
         SDW_METAL_KERNEL_COUNT
 };
 
-#define SDW_METAL_IN_FLIGHT_MAX 8 /* committed command buffers that were not waited for */
+/* A command buffer holds what is queued until somebody waits, which is a step of a model, but no
+ * more than this. The system ends a command buffer that keeps the GPU from the screen for seconds
+ * (MTLCommandBufferErrorTimeout): hence a bound of the floating-point operations, which a step of
+ * SD 1.5 at 512 x 512 with guidance, 1.6e12, is within. A GPU without simdgroup matrices is an
+ * older and mostly slower one. The second bound is of the memory that encoded dispatches take. */
+#define SDW_METAL_OPERATIONS_MAX        2e12
+#define SDW_METAL_OPERATIONS_MAX_SLOWER 2.5e11
+#define SDW_METAL_DISPATCHES_MAX        4096
+#define SDW_METAL_IN_FLIGHT_MAX         8 /* committed command buffers that were not waited for */
 
 struct sdw_metal {
     struct sdw_device base;
@@ -43,9 +51,10 @@ struct sdw_metal {
     void *device, *queue; /* id<MTLDevice>, id<MTLCommandQueue> */
     void *pipeline[SDW_METAL_KERNEL_COUNT];
     unsigned long group_bytes_max, buffer_bytes_max;
-    bool unified;             /* processor and GPU have one memory */
-    void *commands, *encoder; /* what is being encoded, or NULL */
-    int encoded;              /* dispatches in it */
+    bool unified;                      /* processor and GPU have one memory */
+    void *commands, *encoder;          /* what is being encoded, or NULL */
+    int encoded;                       /* dispatches in it */
+    double operations, operations_max; /* in it, and in any */
     void *in_flight[SDW_METAL_IN_FLIGHT_MAX];
     int in_flight_count;
     struct sdw_metal_buffer {
@@ -74,6 +83,7 @@ struct sdw_metal_dispatch {
     size_t params_bytes;
     size_t group_bytes; /* memory of a group; 0: the kernel takes none */
     size_t groups_x, groups_y, groups_z;
+    double operations; /* of matrix products, which take the time; half a multiply-add each */
 };
 
 /* device.c: queues it; in order. */
