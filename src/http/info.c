@@ -137,7 +137,7 @@ enum MHD_Result sdw_handle_info(struct request *request)
     sdw_json_integer(&json, "steps_max", SDW_PARAMS_STEPS_MAX);
     sdw_json_integer(&json, "side_min", SDW_PARAMS_SIDE_MIN);
     sdw_json_integer(&json, "side_max", SDW_PARAMS_SIDE_MAX);
-    sdw_json_integer(&json, "prompt_bytes_max", SDW_PARAMS_TEXT_MAX);
+    sdw_json_integer(&json, "prompt_bytes_max", options->prompt_bytes_max);
     sdw_json_unsigned(&json, "body_bytes_max", options->body_bytes_max);
     sdw_json_integer(&json, "queue_max", counts.queue_max);
     sdw_json_close(&json, '}');

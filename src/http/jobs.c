@@ -140,7 +140,9 @@ enum MHD_Result sdw_handle_submit(struct request *request)
     struct sdw_faults *faults = calloc(1, sizeof *faults);
     if (!faults)
         return MHD_NO;
-    enum MHD_Result result = submit(request, state.defaults, faults);
+    struct sdw_params_defaults defaults = *state.defaults;
+    defaults.prompt_bytes_max = request->server->options.prompt_bytes_max;
+    enum MHD_Result result = submit(request, &defaults, faults);
     free(faults);
     return result;
 }

@@ -4,7 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-static void put_parameter(struct sdw_json *json, const struct sdw_param_row *row)
+static void put_parameter(struct sdw_json *json, const struct sdw_param_row *row,
+                          int prompt_bytes_max)
 {
     static const char *const types[] = {
         [SDW_PARAM_TEXT] = "string",  [SDW_PARAM_INTEGER] = "integer", [SDW_PARAM_REAL] = "number",
@@ -31,7 +32,8 @@ static void put_parameter(struct sdw_json *json, const struct sdw_param_row *row
         sdw_json_string(json, "format", "byte");
     } else if (row->kind == SDW_PARAM_TEXT) {
         sdw_json_integer(json, "minLength", (int64_t)row->min);
-        sdw_json_integer(json, "maxLength", (int64_t)row->max);
+        sdw_json_integer(json, "maxLength",
+                         row->max == SDW_PARAMS_TEXT_MAX ? prompt_bytes_max : (int64_t)row->max);
     } else if (row->kind == SDW_PARAM_INTEGER || row->kind == SDW_PARAM_REAL) {
         sdw_json_real(json, "minimum", row->min, 0);
         sdw_json_real(json, "maximum", row->max, 0);
@@ -42,7 +44,7 @@ static void put_parameter(struct sdw_json *json, const struct sdw_param_row *row
     sdw_json_close(json, '}');
 }
 
-static void put_schemas(struct sdw_json *json)
+static void put_schemas(struct sdw_json *json, int prompt_bytes_max)
 {
     sdw_json_open(json, "schemas", '{');
     sdw_json_open(json, "Job", '{');
@@ -54,7 +56,7 @@ static void put_schemas(struct sdw_json *json)
     sdw_json_close(json, ']');
     sdw_json_open(json, "properties", '{');
     for (int i = 0; i < sdw_param_count; i++)
-        put_parameter(json, &sdw_param_rows[i]);
+        put_parameter(json, &sdw_param_rows[i], prompt_bytes_max);
     sdw_json_close(json, '}');
     sdw_json_close(json, '}');
     sdw_json_close(json, '}');
@@ -129,7 +131,7 @@ enum MHD_Result sdw_handle_openapi(struct request *request)
     sdw_json_close(&json, '}');
     put_paths(&json);
     sdw_json_open(&json, "components", '{');
-    put_schemas(&json);
+    put_schemas(&json, request->server->options.prompt_bytes_max);
     sdw_json_raw(&json, "securitySchemes", "{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}}");
     sdw_json_close(&json, '}');
     if (request->server->options.api_keys)

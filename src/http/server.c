@@ -229,6 +229,8 @@ static void set_defaults(struct sdw_server_options *options)
         options->header_bytes_max = SDW_HTTP_HEADER_BYTES_MAX;
     if (options->readers_per_job_max == 0)
         options->readers_per_job_max = SDW_HTTP_READERS_MAX;
+    if (options->prompt_bytes_max == 0)
+        options->prompt_bytes_max = SDW_PARAMS_TEXT_MAX;
     if (options->keep_alive_s <= 0)
         options->keep_alive_s = SDW_HTTP_KEEP_ALIVE_S;
 }

@@ -64,6 +64,7 @@ struct sdw_server_options {
     int header_s;                    /* 0: SDW_HTTP_HEADER_S */
     size_t header_bytes_max;         /* 0: SDW_HTTP_HEADER_BYTES_MAX */
     int readers_per_job_max;         /* 0: SDW_HTTP_READERS_MAX */
+    int prompt_bytes_max;            /* 0: SDW_PARAMS_TEXT_MAX */
     double keep_alive_s;             /* 0: SDW_HTTP_KEEP_ALIVE_S */
 
     struct sdw_jobs *jobs; /* outlives the server */

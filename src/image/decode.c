@@ -8,19 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+static long pixels_limit = SDW_IMAGE_PIXELS_MAX;
+
+void sdw_image_pixels_limit_set(long pixels)
+{
+    assert(pixels > 0 && pixels <= SDW_IMAGE_PIXELS_MAX);
+    pixels_limit = pixels;
+}
+
 enum sdw_status sdw_raster_new(struct sdw_raster *raster, int64_t width, int64_t height,
                                struct sdw_error *err)
 {
     if (width < 1 || height < 1)
         return sdw_fail(err, SDW_INVALID, "the image has %lld x %lld pixels", (long long)width,
                         (long long)height);
-    if (width > SDW_IMAGE_SIDE_MAX || height > SDW_IMAGE_SIDE_MAX ||
-        width * height > SDW_IMAGE_PIXELS_MAX)
+    if (width > SDW_IMAGE_SIDE_MAX || height > SDW_IMAGE_SIDE_MAX || width * height > pixels_limit)
         return sdw_fail(err, SDW_TOO_LARGE,
-                        "the image has %lld x %lld pixels, over the limit of %d a side and %u in "
+                        "the image has %lld x %lld pixels, over the limit of %d a side and %ld in "
                         "all; send a smaller one",
-                        (long long)width, (long long)height, SDW_IMAGE_SIDE_MAX,
-                        SDW_IMAGE_PIXELS_MAX);
+                        (long long)width, (long long)height, SDW_IMAGE_SIDE_MAX, pixels_limit);
     raster->width = (int)width;
     raster->height = (int)height;
     raster->orientation = 1;

@@ -4,6 +4,10 @@
 
 #include "image/image.h"
 
+/* Lowers the limit of pixels of images that are decoded, for the whole process, from
+ * SDW_IMAGE_PIXELS_MAX. Set before anything is decoded. */
+void sdw_image_pixels_limit_set(long pixels);
+
 /* The file type is told by its first bytes. 16-bit samples are rounded to 8, palettes and CMYK
  * become RGB, EXIF orientation is carried out; colour profiles are not.
  *

@@ -113,6 +113,15 @@ static void check_name(const char *name, const char *field, bool (*known)(const 
     json_decref(text);
 }
 
+static void check_length(const char *text, const char *field, int bytes_max,
+                         struct sdw_faults *faults)
+{
+    size_t length = text ? strlen(text) : 0;
+    if (bytes_max > 0 && length > (size_t)bytes_max)
+        sdw_params_note(faults, field, "max_length", "", "%s must have at most %d bytes, got %zu",
+                        field, bytes_max, length);
+}
+
 enum sdw_operation sdw_params_operation(const struct sdw_params *params)
 {
     return params->mask_image.bytes   ? SDW_INPAINT
@@ -158,6 +167,8 @@ enum sdw_status sdw_params_check(const struct sdw_params *params,
 {
     if (!params->prompt && !has_fault(faults, "prompt"))
         sdw_params_note(faults, "prompt", "required", "", "prompt is required");
+    check_length(params->prompt, "prompt", defaults->prompt_bytes_max, faults);
+    check_length(params->negative_prompt, "negative_prompt", defaults->prompt_bytes_max, faults);
     check_multiple(params->width, "width", defaults->multiple, faults);
     check_multiple(params->height, "height", defaults->multiple, faults);
     check_name(params->sampler, "sampler", defaults->sampler_known, faults);

@@ -69,7 +69,8 @@ struct sdw_params_defaults {
     int steps, width, height;
     double guidance_scale;
     const char *sampler;
-    int multiple; /* of width and height: pixels a latent, times what the UNet halves */
+    int multiple;         /* of width and height: pixels a latent, times what the UNet halves */
+    int prompt_bytes_max; /* 0: SDW_PARAMS_TEXT_MAX */
     bool (*sampler_known)(const char *name);  /* NULL: any */
     bool (*schedule_known)(const char *name); /* NULL: any */
     /* Whether the machine can draw a complete request now: SDW_MEMORY with the numbers where not.

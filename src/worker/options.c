@@ -72,6 +72,8 @@ const struct sdw_option_row sdw_option_rows[] = {
     INTEGER("header-timeout", NULL, header_s, 1, 86400, "30", SERVE, "S", "seconds within which a request must be whole; each 256 KiB of a body give it as many again"),
     INTEGER("header-bytes-max", NULL, header_bytes_max, 1024, 1L << 20, "16384", SERVE, "N", "bytes of a request's headers; more are answered 431"),
     INTEGER("readers-per-job-max", NULL, readers_per_job_max, 1, 65536, "4096", SERVE, "N", "that read one job's stream at once; more are answered 429"),
+    INTEGER("prompt-bytes-max", NULL, prompt_bytes_max, 1, 8192, "8192", SERVE, "N", "bytes of a prompt; more are answered 400"),
+    INTEGER("image-pixels-max", NULL, image_pixels_max, 4096, 32L << 20, "33554432", SERVE, "N", "pixels of an input image; more are answered 400"),
     INTEGER("queue-max", NULL, queue_max, 1, 100000, "100", SERVE, "N", "jobs that may wait; more are answered 429"),
     TEXT("state-dir", "SD_WORKER_STATE_DIR", state_dir, NULL, SERVE, "DIR",
          "where jobs outlive the process; :memory: keeps them in it; default: ~/.local/state/sd-worker/<worker id>"),

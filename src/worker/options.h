@@ -32,7 +32,7 @@ struct sdw_options {
     char *dtype, *fallback, *isa;
     char *state_dir;
     long body_bytes_max, connections_max, connections_per_address, idle_s, header_s;
-    long header_bytes_max, readers_per_job_max;
+    long header_bytes_max, readers_per_job_max, prompt_bytes_max, image_pixels_max;
     long port, device, threads, queue_max, keep_age_s, keep_jobs, keep_bytes, save_every_ms;
     bool flash_attn, verbose, help, version, print_config, man;
     /* generate and bench */

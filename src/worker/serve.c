@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "hub/catalogue.h"
+#include "image/decode.h"
 #include "sample/sampler.h"
 #include "worker/access.h"
 #include "worker/command.h"
@@ -233,6 +234,7 @@ static enum sdw_status start_server(struct serve *serve, struct sdw_error *err)
                                         .header_s = (int)options->header_s,
                                         .header_bytes_max = (size_t)options->header_bytes_max,
                                         .readers_per_job_max = (int)options->readers_per_job_max,
+                                        .prompt_bytes_max = (int)options->prompt_bytes_max,
                                         .jobs = serve->jobs,
                                         .context = serve,
                                         .state = tell_state,
@@ -381,6 +383,7 @@ static enum sdw_status serve_all(const struct sdw_options *options, const char *
                           .backend = backend,
                           .lock = PTHREAD_MUTEX_INITIALIZER,
                           .changed = PTHREAD_COND_INITIALIZER};
+    sdw_image_pixels_limit_set(options->image_pixels_max);
     sdw_log_json_set(strcmp(options->log_format, "json") == 0);
     enum sdw_status status = options->log_file ? sdw_log_open(options->log_file, err) : SDW_OK;
     if (!status)
