@@ -17,10 +17,16 @@
 static atomic_int threshold = SDW_LOG_INFO;
 static atomic_int output = STDERR_FILENO;
 static atomic_bool as_json;
+static _Thread_local const char *request;
 
 void sdw_log_level_set(enum sdw_log_level level)
 {
     atomic_store(&threshold, (int)level);
+}
+
+void sdw_log_request_set(const char *id)
+{
+    request = id;
 }
 
 void sdw_log_json_set(bool json)
@@ -80,6 +86,8 @@ static void write_json(const char *stamp, const char *level, const char *text)
     sdw_json_open(&json, NULL, '{');
     sdw_json_string(&json, "time", stamp);
     sdw_json_string(&json, "level", level);
+    if (request)
+        sdw_json_string(&json, "request", request);
     if (sscanf(text, "job %63[^: ]: %n", job, &after) == 1 && after > 0)
         sdw_json_string(&json, "job", job);
     sdw_json_string(&json, "message", text + after);
@@ -100,8 +108,10 @@ void sdw_log(enum sdw_log_level level, const char *format, ...)
     char text[LINE_MAX_BYTES], line[LINE_MAX_BYTES + SDW_TIMESTAMP_MAX + 16];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    int length = vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    if (request && !atomic_load(&as_json) && length >= 0 && length < LINE_MAX_BYTES)
+        snprintf(text + length, sizeof text - (size_t)length, " (request %s)", request);
 
     char stamp[SDW_TIMESTAMP_MAX];
     sdw_clock_timestamp(stamp);

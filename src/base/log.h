@@ -14,9 +14,13 @@ void sdw_log_level_set(enum sdw_log_level level);
 /* Appends to `path` from now on instead of standard error; call again to reopen after rotation. */
 enum sdw_status sdw_log_open(const char *path, struct sdw_error *err);
 
-/* One JSON object a line from now on: {"time":...,"level":"info","job":"job_...","message":...};
- * "job" where the message begins with "job ID: ". */
+/* One JSON object a line from now on: {"time":...,"level":"info","request":"...","job":"job_...",
+ * "message":...}; "job" where the message begins with "job ID: ". */
 void sdw_log_json_set(bool json);
+
+/* What this thread logs from now on is about the request called `id`, which is borrowed; NULL:
+ * about none. */
+void sdw_log_request_set(const char *id);
 
 /* "2026-11-03T21:00:00.123Z info  job job_...: completed in 3.2 s". Control characters are written
  * as \xNN, so that bytes from outside can never forge a line; lines are cut at 2000 bytes. */

@@ -1,6 +1,8 @@
 /* answer.c: how answers are made, so that all of them look alike. */
 #include "http/internal.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,7 +17,10 @@ enum MHD_Result sdw_answer(struct request *request, int http, struct MHD_Respons
     server->answered[route][http / 100]++;
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(response, "X-Request-Id", request->name);
     sdw_door_add_headers(request, response);
+    sdw_log_debug("http: %s %s: %d", request->route ? request->route->method : "no route",
+                  request->route ? request->route->pattern : "", http);
     enum MHD_Result queued = MHD_queue_response(request->connection, (unsigned int)http, response);
     MHD_destroy_response(response); /* MHD holds its own reference */
     return queued;

@@ -126,7 +126,7 @@ void sdw_door_add_headers(const struct request *request, struct MHD_Response *re
         return;
     MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
     MHD_add_response_header(response, "Vary", "Origin");
-    MHD_add_response_header(response, "Access-Control-Expose-Headers", "Retry-After");
+    MHD_add_response_header(response, "Access-Control-Expose-Headers", "Retry-After, X-Request-Id");
 }
 
 bool sdw_door_is_preflight(const struct request *request, const char *method)

@@ -29,13 +29,15 @@ struct route {
 
 extern const struct route sdw_routes[]; /* routes.c: THE table */
 extern const int sdw_route_count;
-#define ROUTES_MAX 32
+#define ROUTES_MAX       32
+#define REQUEST_NAME_MAX 64
 
 struct request {
     struct sdw_server *server;
     struct MHD_Connection *connection;
-    const struct route *route; /* NULL: there is none */
-    char id[64];               /* what stood for {id} */
+    const struct route *route;   /* NULL: there is none */
+    char id[64];                 /* what stood for {id} */
+    char name[REQUEST_NAME_MAX]; /* X-Request-Id: the client's own, or ours */
     struct sdw_text body;
     size_t drained;       /* bytes of the body that were thrown away */
     struct sdw_error err; /* status not SDW_OK: the answer that is already known */
@@ -48,6 +50,8 @@ struct sdw_server {
     int port;
     atomic_bool closing;
     int64_t opened_ms;
+    uint32_t mark;                        /* of this process, in the names of its requests */
+    uint64_t named;                       /* requests */
     uint64_t answered[ROUTES_MAX + 1][6]; /* by route (the last: none) and status / 100 */
 
     pthread_t ticker;

@@ -10,8 +10,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,20 @@ static void check_head(struct request *request)
                  info->header_size, limit);
 }
 
+/* By this name a request is found in the log. A proxy's is kept where it is a plain word. */
+static void name_request(struct request *request)
+{
+    const char *given = sdw_request_header(request, "X-Request-Id");
+    size_t length = given ? strlen(given) : 0;
+    if (length > 0 && length < sizeof request->name &&
+        strspn(given, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_.") ==
+            length)
+        strcpy(request->name, given);
+    else
+        snprintf(request->name, sizeof request->name, "%08" PRIx32 "-%" PRIu64,
+                 request->server->mark, ++request->server->named);
+}
+
 static struct request *begin(struct sdw_server *server, struct MHD_Connection *connection,
                              const char *method, const char *url)
 {
@@ -42,6 +58,7 @@ static struct request *begin(struct sdw_server *server, struct MHD_Connection *c
     request->server = server;
     request->connection = connection;
     sdw_text_init(&request->body, server->options.body_bytes_max);
+    name_request(request);
     sdw_route_find(request, method, url);
     sdw_door_check(request);
     check_head(request);
@@ -92,9 +109,11 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         *length = 0;
         return taken ? MHD_YES : MHD_NO;
     }
-    if (request->err.status)
-        return sdw_answer_error(request, &request->err);
-    return request->route->handler(request);
+    sdw_log_request_set(request->name);
+    enum MHD_Result result = request->err.status ? sdw_answer_error(request, &request->err)
+                                                 : request->route->handler(request);
+    sdw_log_request_set(NULL);
+    return result;
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **slot,
@@ -249,6 +268,7 @@ enum sdw_status sdw_server_open(struct sdw_server **out, const struct sdw_server
     server->options = *options;
     set_defaults(&server->options);
     server->opened_ms = sdw_clock_unix_ms();
+    server->mark = randombytes_random();
     atomic_init(&server->closing, false);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
