@@ -33,7 +33,17 @@ uint16_t metal_host_half(float value)
     return sdw_f32_to_f16(value);
 }
 
-float metal_host_float(uint16_t half)
+float metal_host_half_float(uint16_t half)
 {
     return sdw_f16_to_f32(half);
+}
+
+uint16_t metal_host_bfloat(float value)
+{
+    return sdw_f32_to_bf16(value);
+}
+
+float metal_host_bfloat_float(uint16_t bfloat)
+{
+    return sdw_bf16_to_f32(bfloat);
 }

@@ -27,9 +27,12 @@ struct metal_host_kernel {
     void (*run)(const struct metal_host_arguments *arguments);
 };
 
-/* NULL when there is none of that name. The second: as compiled with SDW_METAL_SIMDGROUPS. */
+/* NULL when there is none of that name; as compiled without and with SDW_METAL_SIMDGROUPS and
+ * SDW_METAL_BF16. */
 const struct metal_host_kernel *metal_host_kernel_find(const char *name);
 const struct metal_host_kernel *metal_host_kernel_find_simdgroups(const char *name);
+const struct metal_host_kernel *metal_host_kernel_find_bf16(const char *name);
+const struct metal_host_kernel *metal_host_kernel_find_simdgroups_bf16(const char *name);
 
 /* What the kernels call: host.c. */
 void metal_host_barrier(void);
@@ -38,7 +41,9 @@ uint32_t metal_host_lane(void);
 /* All lanes' values, one behind the other, from 32 lanes: a simdgroup is never less here. */
 void metal_host_exchange(void *all, const void *mine, size_t bytes);
 uint16_t metal_host_half(float value);
-float metal_host_float(uint16_t half);
+float metal_host_half_float(uint16_t half);
+uint16_t metal_host_bfloat(float value);
+float metal_host_bfloat_float(uint16_t bfloat);
 
 #ifdef __cplusplus
 }

@@ -108,15 +108,19 @@ template <typename... A> call<A...> call_of(void (*)(A...));
     }
 
 const metal_host_kernel kernels[] = {
-    KERNEL(act),      KERNEL(add),           KERNEL(attention_f16), KERNEL(attention_f32),
-    KERNEL(concat),   KERNEL(embed),         KERNEL(geglu),         KERNEL(matrix_f16),
-    KERNEL(matrix_f32), KERNEL(norm),        KERNEL(upsample),
+    KERNEL(act),    KERNEL(add),   KERNEL(attention_f32), KERNEL(attention_narrow),
+    KERNEL(concat), KERNEL(embed), KERNEL(geglu),         KERNEL(matrix_f32),
+    KERNEL(matrix_narrow), KERNEL(norm), KERNEL(upsample),
 };
 
 } // namespace
 
-#ifdef SDW_METAL_SIMDGROUPS
+#if defined(SDW_METAL_SIMDGROUPS) && defined(SDW_METAL_BF16)
+#define FIND metal_host_kernel_find_simdgroups_bf16
+#elif defined(SDW_METAL_SIMDGROUPS)
 #define FIND metal_host_kernel_find_simdgroups
+#elif defined(SDW_METAL_BF16)
+#define FIND metal_host_kernel_find_bf16
 #else
 #define FIND metal_host_kernel_find
 #endif

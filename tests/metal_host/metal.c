@@ -16,6 +16,7 @@
 #define BUFFER_BYTES_MAX (4ul << 30)
 #define WORKING_SET      (8ul << 30)
 #define PAGE             4096ul
+#define LANGUAGE_3_1     ((3ul << 16) + 1)
 
 struct string {
     struct host_object object;
@@ -33,8 +34,12 @@ struct library {
     char *source;
 };
 
-extern const struct host_class string_class, error_class, device_class, options_class,
-    library_class, function_class;
+struct version {
+    long major, minor, patch;
+};
+
+extern const struct host_class string_class, error_class, process_class, device_class,
+    options_class, library_class, function_class;
 
 static size_t allocated;
 
@@ -118,6 +123,26 @@ void metal_host_release(void *object, void *selector)
 {
     (void)selector;
     host_release(object);
+}
+
+/* NSProcessInfo: macOS 14, or what SDW_METAL_HOST_MACOS says. */
+
+static long macos(void)
+{
+    const char *told = getenv("SDW_METAL_HOST_MACOS");
+    return told ? atol(told) : 14;
+}
+
+static void *process_of(void *class, void *selector)
+{
+    (void)class, (void)selector;
+    return host_autorelease(host_new(&process_class));
+}
+
+static bool process_system(void *process, void *selector, struct version version)
+{
+    (void)process, (void)selector;
+    return macos() >= version.major;
 }
 
 /* MTLDevice */
@@ -236,9 +261,11 @@ static void *device_library(void *device, void *selector, struct string *source,
     if (options->fast_math)
         host_die("fast math is on, which is not what the kernels run with here");
     const char *fault = host_source_fault(source->text);
-    if (metal_host_faulty("compile") ||
-        (metal_host_faulty("simdgroups") && host_source_simdgroups(source->text)))
+    if (metal_host_faulty("compile") || (metal_host_faulty("simdgroups") &&
+                                         host_source_defines(source->text, "SDW_METAL_SIMDGROUPS")))
         fault = "this compiler was told to fail";
+    if (host_source_defines(source->text, "SDW_METAL_BF16") && options->language < LANGUAGE_3_1)
+        fault = "unknown type name 'bfloat'";
     if (fault)
         return metal_host_fail(error, fault);
     struct library *library = host_new(&library_class);
@@ -261,18 +288,27 @@ static void options_language(struct options *options, void *selector, unsigned l
 {
     (void)selector;
     unsigned long major = version >> 16, minor = version & 0xffff;
-    if (major < 1 || major > 4 || minor > 4)
+    if (major < 1 || major > 3 || minor > 4)
         host_die("setLanguageVersion: %lu is no MTLLanguageVersion", version);
+    if (version >= LANGUAGE_3_1 && macos() < 14)
+        host_die("setLanguageVersion: macOS %ld does not know %lu.%lu", macos(), major, minor);
     options->language = version;
+}
+
+static const struct metal_host_kernel *find_kernel(const char *source, const char *name)
+{
+    bool simdgroups = host_source_defines(source, "SDW_METAL_SIMDGROUPS");
+    if (host_source_defines(source, "SDW_METAL_BF16"))
+        return simdgroups ? metal_host_kernel_find_simdgroups_bf16(name)
+                          : metal_host_kernel_find_bf16(name);
+    return simdgroups ? metal_host_kernel_find_simdgroups(name) : metal_host_kernel_find(name);
 }
 
 static void *library_function(struct library *library, void *selector, struct string *name)
 {
     (void)selector;
     host_expect(name, &string_class, "newFunctionWithName:");
-    const struct metal_host_kernel *kernel = host_source_simdgroups(library->source)
-                                                 ? metal_host_kernel_find_simdgroups(name->text)
-                                                 : metal_host_kernel_find(name->text);
+    const struct metal_host_kernel *kernel = find_kernel(library->source, name->text);
     if (!kernel || !host_source_has(library->source, kernel))
         return NULL;
     struct function *function = host_new(&function_class);
@@ -316,6 +352,15 @@ static const struct host_method error_methods[] = {
     HOST_METHOD("localizedDescription", "@@:", error_description), EVERY_OBJECT};
 const struct host_class error_class = {
     {NULL, 1, NULL}, "NSError", error_methods, sizeof(struct string), string_free};
+
+static const struct host_method process_class_methods[] = {
+    HOST_METHOD("processInfo", "@@:", process_of), EVERY_OBJECT};
+static const struct host_class process_meta = {.name = "NSProcessInfo class",
+                                               .methods = process_class_methods};
+static const struct host_method process_methods[] = {
+    HOST_METHOD("isOperatingSystemAtLeastVersion:", "B@:{?=qqq}", process_system), EVERY_OBJECT};
+const struct host_class process_class = {
+    {&process_meta, 1, NULL}, "NSProcessInfo", process_methods, sizeof(struct host_object), NULL};
 
 static const struct host_method options_class_methods[] = {
     HOST_METHOD("alloc", "@@:", object_alloc), EVERY_OBJECT};
@@ -366,10 +411,10 @@ static const struct host_method buffer_methods[] = {
 const struct host_class buffer_class = {
     {NULL, 1, NULL}, "MTLBuffer", buffer_methods, sizeof(struct buffer), buffer_free};
 
-const struct host_class *const host_classes[] = {&string_class,   &error_class,   &options_class,
-                                                 &device_class,   &library_class, &function_class,
-                                                 &pipeline_class, &buffer_class,  &queue_class,
-                                                 &commands_class, &encoder_class};
+const struct host_class *const host_classes[] = {&string_class,   &process_class,  &error_class,
+                                                 &options_class,  &device_class,   &library_class,
+                                                 &function_class, &pipeline_class, &buffer_class,
+                                                 &queue_class,    &commands_class, &encoder_class};
 const int host_class_count = sizeof host_classes / sizeof host_classes[0];
 
 __attribute__((visibility("default"))) void *MTLCreateSystemDefaultDevice(void);

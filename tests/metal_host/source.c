@@ -91,9 +91,17 @@ const char *host_source_fault(const char *source)
     return kernels ? NULL : "the source has no kernel";
 }
 
-bool host_source_simdgroups(const char *source)
+bool host_source_defines(const char *source, const char *name)
 {
-    return strncmp(source, "#define SDW_METAL_SIMDGROUPS\n", 29) == 0;
+    static const char define[] = "#define ";
+    size_t length = strlen(name);
+    for (const char *at = source; strncmp(at, define, strlen(define)) == 0;
+         at = strchr(at, '\n') + 1) {
+        const char *word = at + strlen(define);
+        if (strncmp(word, name, length) == 0 && word[length] == '\n')
+            return true;
+    }
+    return false;
 }
 
 bool host_source_has(const char *source, const struct metal_host_kernel *kernel)

@@ -10,8 +10,8 @@
  * it, two arguments of one index, a kernel of a name that kernels.cpp does not list. */
 const char *host_source_fault(const char *source);
 
-/* The text asks for simdgroup matrices. */
-bool host_source_simdgroups(const char *source);
+/* The text begins with lines "#define NAME" of which one is this. */
+bool host_source_defines(const char *source, const char *name);
 
 /* The text has this kernel, with as many buffers as the compiled one takes. */
 bool host_source_has(const char *source, const struct metal_host_kernel *kernel);

@@ -42,8 +42,8 @@ void sdw_metal_attention(struct sdw_device *dev, const struct sdw_tensor *out,
         return;
     }
     struct sdw_metal_dispatch dispatch = {
-        .kernel = dev->compute == SDW_F16 ? SDW_METAL_KERNEL_attention_f16
-                                          : SDW_METAL_KERNEL_attention_f32,
+        .kernel = dev->compute == SDW_F32 ? SDW_METAL_KERNEL_attention_f32
+                                          : SDW_METAL_KERNEL_attention_narrow,
         .buffer = {out->data, q->data, k->data, v->data},
         .buffers = 4,
         .params = &params,

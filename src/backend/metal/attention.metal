@@ -120,8 +120,8 @@ kernel void attention_f32(device float *out [[buffer(0)]], device const float *q
     attend(out, q, k, v, p, room, group, position.x);
 }
 
-kernel void attention_f16(device half *out [[buffer(0)]], device const half *q [[buffer(1)]],
-                          device const half *k [[buffer(2)]], device const half *v [[buffer(3)]],
+kernel void attention_narrow(device narrow *out [[buffer(0)]], device const narrow *q [[buffer(1)]],
+                          device const narrow *k [[buffer(2)]], device const narrow *v [[buffer(3)]],
                           constant sdw_metal_attention &p [[buffer(4)]], threadgroup float *room GROUP_MEMORY,
                           uint3 group [[threadgroup_position_in_grid]],
                           uint3 position [[thread_position_in_threadgroup]])

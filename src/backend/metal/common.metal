@@ -1,5 +1,6 @@
 // common.metal: what the families share. The host puts params.h and this file in front of them and compiles the whole
-// as one text. Storage is f32 or f16, arithmetic is always f32.
+// as one text. Storage is f32 or one type of 16 bits, f16 unless the host has defined SDW_METAL_BF16; arithmetic is
+// always f32.
 //
 // Every kernel takes its arguments in one order: device buffers 0.., its parameters as the last buffer, threadgroup
 // memory if it has any, then the position of the group and of the thread in it. The checks on Linux rely on that.
@@ -11,18 +12,24 @@ using namespace metal;
 #define GROUP_MEMORY [[threadgroup(0)]]
 #endif
 
+#ifdef SDW_METAL_BF16
+typedef bfloat narrow; // language version 3.1
+#else
+typedef half narrow;
+#endif
+
 // Operands that come in either type are read through a uniform branch: these kernels wait for memory, not for it.
 static inline float load(device const void *from, int type, ulong i)
 {
-    return type == SDW_METAL_F16 ? float(((device const half *)from)[i]) : ((device const float *)from)[i];
+    return type == SDW_METAL_F32 ? ((device const float *)from)[i] : float(((device const narrow *)from)[i]);
 }
 
 static inline void store(device void *to, int type, ulong i, float value)
 {
-    if (type == SDW_METAL_F16)
-        ((device half *)to)[i] = half(value);
-    else
+    if (type == SDW_METAL_F32)
         ((device float *)to)[i] = value;
+    else
+        ((device narrow *)to)[i] = narrow(value);
 }
 
 // Abramowitz and Stegun 7.1.26, absolute error below 1.5e-7; the language has no erf.

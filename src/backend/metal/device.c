@@ -12,11 +12,13 @@
 
 /* Values of Metal's enumerations, docs/metal.md. */
 #define LANGUAGE_2_3     ((2ul << 16) + 3) /* MTLLanguageVersion2_3: macOS 11 */
+#define LANGUAGE_3_1     ((3ul << 16) + 1) /* MTLLanguageVersion3_1: macOS 14 */
 #define STATUS_COMPLETED 4ul               /* MTLCommandBufferStatusCompleted */
+#define FAMILY_APPLE_6   1006l             /* MTLGPUFamilyApple6 */
 #define FAMILY_APPLE_7   1007l             /* MTLGPUFamilyApple7: M1 and later */
 #define SIMDGROUP        32ul              /* threads, where matrix.metal uses simdgroups */
 
-static_assert(SDW_METAL_F32 == SDW_F32 && SDW_METAL_F16 == SDW_F16, "params.h names the types");
+static_assert(SDW_METAL_F32 == SDW_F32, "params.h names the type");
 static_assert(SDW_METAL_SILU == SDW_ACT_SILU && SDW_METAL_GELU == SDW_ACT_GELU &&
                   SDW_METAL_QUICK_GELU == SDW_ACT_QUICK_GELU,
               "params.h names the activations");
@@ -207,7 +209,8 @@ static void *compile_text(struct sdw_metal *metal, const char *text, struct sdw_
     void *options = objc->class_named("MTLCompileOptions");
     options = SDW_TELL(objc, SDW_TELL(objc, options, alloc), init);
     SDW_SEND(objc, options, set_fast_math, false); /* exp and division as IEEE has them */
-    SDW_SEND(objc, options, set_language, LANGUAGE_2_3);
+    SDW_SEND(objc, options, set_language,
+             metal->base.compute == SDW_BF16 ? LANGUAGE_3_1 : LANGUAGE_2_3);
     void *source = SDW_SEND(objc, objc->class_named("NSString"), string, text);
     void *library = SDW_SEND(objc, metal->device, library_new, source, options, &error);
     if (!library)
@@ -219,16 +222,15 @@ static void *compile_text(struct sdw_metal *metal, const char *text, struct sdw_
 
 static void *compile(struct sdw_metal *metal, bool simdgroups, struct sdw_error *err)
 {
-    static const char asked[] = "#define SDW_METAL_SIMDGROUPS\n";
-    if (!simdgroups)
-        return compile_text(metal, (const char *)sdw_metal_source, err);
-    char *text = malloc(sizeof asked + sdw_metal_source_length);
+    const char *matrices = simdgroups ? "#define SDW_METAL_SIMDGROUPS\n" : "";
+    const char *narrow = metal->base.compute == SDW_BF16 ? "#define SDW_METAL_BF16\n" : "";
+    size_t size = strlen(matrices) + strlen(narrow) + sdw_metal_source_length + 1;
+    char *text = malloc(size);
     if (!text) {
         sdw_fail(err, SDW_MEMORY, "no memory for the kernels' source");
         return NULL;
     }
-    memcpy(text, asked, sizeof asked - 1);
-    memcpy(text + sizeof asked - 1, sdw_metal_source, sdw_metal_source_length + 1);
+    snprintf(text, size, "%s%s%s", matrices, narrow, (const char *)sdw_metal_source);
     void *library = compile_text(metal, text, err);
     free(text);
     return library;
@@ -287,8 +289,9 @@ static enum sdw_status make_kernels(struct sdw_metal *metal, struct sdw_error *e
         simdgroups = false;
     }
     snprintf(metal->base.kernels, sizeof metal->base.kernels,
-             "linear, conv2d: %s, implicit; attention: flash; all in Metal Shading Language 2.3",
-             simdgroups ? "simdgroup matrices" : "tiled");
+             "linear, conv2d: %s, implicit; attention: flash; all in Metal Shading Language %s",
+             simdgroups ? "simdgroup matrices" : "tiled",
+             metal->base.compute == SDW_BF16 ? "3.1" : "2.3");
     metal->operations_max = simdgroups ? SDW_METAL_OPERATIONS_MAX : SDW_METAL_OPERATIONS_MAX_SLOWER;
     return simdgroups ? SDW_OK : make_pipelines(metal, false, err);
 }
@@ -306,6 +309,18 @@ static void describe(struct sdw_metal *metal, int index)
     objc->pool_pop(pool);
 }
 
+/* bfloat came with language version 3.1, and Apple's tables have it from family 6 on. */
+static bool has_bf16(const struct sdw_metal *metal)
+{
+    const struct sdw_objc *objc = &metal->objc;
+    void *pool = objc->pool_push();
+    void *process = SDW_TELL(objc, objc->class_named("NSProcessInfo"), process);
+    bool has = SDW_SEND(objc, metal->device, family, FAMILY_APPLE_6) &&
+               SDW_SEND(objc, process, system_is, ((struct sdw_ns_version){14, 0, 0}));
+    objc->pool_pop(pool);
+    return has;
+}
+
 static enum sdw_status open_metal(struct sdw_metal *metal, const struct sdw_device_options *options,
                                   struct sdw_error *err)
 {
@@ -321,10 +336,13 @@ static enum sdw_status open_metal(struct sdw_metal *metal, const struct sdw_devi
     if (options->index != 0)
         return sdw_fail(err, SDW_DEVICE, "the system's GPU is metal:0; there is no metal:%d",
                         options->index);
-    if (options->dtype == SDW_BF16)
+    if (options->dtype == SDW_BF16 && !has_bf16(metal))
         return sdw_fail(err, SDW_DEVICE,
-                        "the Metal kernels compute in f16 and f32; use --dtype f16 or f32");
-    metal->base.compute = options->dtype == SDW_F32 ? SDW_F32 : SDW_F16;
+                        "bf16 takes an Apple GPU and macOS 14 (Metal Shading Language 3.1); use "
+                        "--dtype f16 or f32");
+    metal->base.compute = options->dtype == SDW_F32    ? SDW_F32
+                          : options->dtype == SDW_BF16 ? SDW_BF16
+                                                       : SDW_F16;
     metal->base.stream = SDW_F32;
     metal->group_bytes_max = SDW_TELL(objc, metal->device, group_bytes_max);
     metal->buffer_bytes_max = SDW_TELL(objc, metal->device, buffer_bytes_max);

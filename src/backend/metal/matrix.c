@@ -24,7 +24,7 @@ static void launch(struct sdw_device *dev, const struct sdw_tensor *out,
     size_t group_floats = 2 * SDW_METAL_TILE_STEP * (SDW_METAL_TILE + 1);
     struct sdw_metal_dispatch dispatch = {
         .kernel =
-            dev->compute == SDW_F16 ? SDW_METAL_KERNEL_matrix_f16 : SDW_METAL_KERNEL_matrix_f32,
+            dev->compute == SDW_F32 ? SDW_METAL_KERNEL_matrix_f32 : SDW_METAL_KERNEL_matrix_narrow,
         .buffer = {out->data, in->data, packed->weight, packed->bias,
                    residual ? residual->data : out->data},
         .buffers = 5,

@@ -204,8 +204,8 @@ kernel void matrix_f32(device void *out [[buffer(0)]], device const float *in [[
     product(out, in, weight, bias, residual, p, room, group, at);
 }
 
-kernel void matrix_f16(device void *out [[buffer(0)]], device const half *in [[buffer(1)]],
-                       device const half *weight [[buffer(2)]], device const float *bias [[buffer(3)]],
+kernel void matrix_narrow(device void *out [[buffer(0)]], device const narrow *in [[buffer(1)]],
+                       device const narrow *weight [[buffer(2)]], device const float *bias [[buffer(3)]],
                        device const void *residual [[buffer(4)]], constant sdw_metal_matrix &p [[buffer(5)]],
                        threadgroup float *room GROUP_MEMORY, uint3 group [[threadgroup_position_in_grid]],
                        uint3 position [[thread_position_in_threadgroup]],

@@ -1,9 +1,9 @@
 /* metal.h: an Apple GPU as a device, by kernels of our own in Metal Shading Language.
  *
  * The kernels (*.metal) are embedded in the program as one text and compiled when the device opens;
- * beside each family stands its launcher in C. Storage is f32 or f16, sums are f32, the residual
- * stream is f32. Memory is shared between processor and GPU: an address of the device is an address
- * of the host, and upload and download are copies after a wait. */
+ * beside each family stands its launcher in C. Storage is f32, f16 or bf16, sums are f32, the
+ * residual stream is f32. Memory is shared between processor and GPU: an address of the device is
+ * an address of the host, and upload and download are copies after a wait. */
 #ifndef SDW_BACKEND_METAL_METAL_H
 #define SDW_BACKEND_METAL_METAL_H
 
@@ -18,13 +18,13 @@ extern const struct sdw_backend sdw_backend_metal;
 #define SDW_METAL_KERNELS(X)                                                                       \
     X(act)                                                                                         \
     X(add)                                                                                         \
-    X(attention_f16)                                                                               \
     X(attention_f32)                                                                               \
+    X(attention_narrow)                                                                            \
     X(concat)                                                                                      \
     X(embed)                                                                                       \
     X(geglu)                                                                                       \
-    X(matrix_f16)                                                                                  \
     X(matrix_f32)                                                                                  \
+    X(matrix_narrow)                                                                               \
     X(norm)                                                                                        \
     X(upsample)
 

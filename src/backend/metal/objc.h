@@ -18,33 +18,40 @@ struct sdw_mtl_size {
     unsigned long width, height, depth;
 };
 
+/* NSOperatingSystemVersion */
+struct sdw_ns_version {
+    long major, minor, patch;
+};
+
 /* Types of messages: C's, and the letter of the type encoding. */
-#define SDW_OBJC_C_id    void *
-#define SDW_OBJC_E_id    "@"
-#define SDW_OBJC_C_uint  unsigned long
-#define SDW_OBJC_E_uint  "Q"
-#define SDW_OBJC_C_int   long
-#define SDW_OBJC_E_int   "q"
-#define SDW_OBJC_C_flag  bool
-#define SDW_OBJC_E_flag  "B"
-#define SDW_OBJC_C_text  const char *
-#define SDW_OBJC_E_text  "r*"
-#define SDW_OBJC_C_bytes const void *
-#define SDW_OBJC_E_bytes "r^v"
-#define SDW_OBJC_C_ptr   void *
-#define SDW_OBJC_E_ptr   "^v"
-#define SDW_OBJC_C_error void **
-#define SDW_OBJC_E_error "^@"
-#define SDW_OBJC_C_size  struct sdw_mtl_size
-#define SDW_OBJC_E_size  "{?=QQQ}"
-#define SDW_OBJC_C_block void *
-#define SDW_OBJC_E_block "@?"
-#define SDW_OBJC_C_void  void
-#define SDW_OBJC_E_void  "v"
+#define SDW_OBJC_C_id      void *
+#define SDW_OBJC_E_id      "@"
+#define SDW_OBJC_C_uint    unsigned long
+#define SDW_OBJC_E_uint    "Q"
+#define SDW_OBJC_C_int     long
+#define SDW_OBJC_E_int     "q"
+#define SDW_OBJC_C_flag    bool
+#define SDW_OBJC_E_flag    "B"
+#define SDW_OBJC_C_text    const char *
+#define SDW_OBJC_E_text    "r*"
+#define SDW_OBJC_C_bytes   const void *
+#define SDW_OBJC_E_bytes   "r^v"
+#define SDW_OBJC_C_ptr     void *
+#define SDW_OBJC_E_ptr     "^v"
+#define SDW_OBJC_C_error   void **
+#define SDW_OBJC_E_error   "^@"
+#define SDW_OBJC_C_size    struct sdw_mtl_size
+#define SDW_OBJC_E_size    "{?=QQQ}"
+#define SDW_OBJC_C_block   void *
+#define SDW_OBJC_E_block   "@?"
+#define SDW_OBJC_C_version struct sdw_ns_version
+#define SDW_OBJC_E_version "{?=qqq}"
+#define SDW_OBJC_C_void    void
+#define SDW_OBJC_E_void    "v"
 
 /* X0..X4(name, selector, what it returns, its arguments' types), by the number of arguments. */
 #define SDW_OBJC_TABLE(X0, X1, X2, X3, X4)                                                         \
-    /* NSObject, NSString, NSError */                                                              \
+    /* NSObject, NSString, NSError, NSProcessInfo */                                               \
     X0(alloc, "alloc", id)                                                                         \
     X0(init, "init", id)                                                                           \
     X0(retain, "retain", id)                                                                       \
@@ -52,6 +59,8 @@ struct sdw_mtl_size {
     X1(string, "stringWithUTF8String:", id, text)                                                  \
     X0(utf8, "UTF8String", text)                                                                   \
     X0(description, "localizedDescription", id)                                                    \
+    X0(process, "processInfo", id)                                                                 \
+    X1(system_is, "isOperatingSystemAtLeastVersion:", flag, version)                               \
     /* MTLDevice */                                                                                \
     X0(name, "name", id)                                                                           \
     X1(family, "supportsFamily:", flag, int)                                                       \

@@ -1,13 +1,12 @@
 /* params.h: what the host tells each kernel: the same lines are compiled as C by the launchers and
  * as Metal Shading Language in front of the kernels. int and float have one size in both.
  *
- * Element types are the numbers of enum sdw_dtype, activations those of enum sdw_act; metal.c
- * asserts that they agree. */
+ * Element types are SDW_METAL_F32 and any other number, which means the 16-bit type of this device;
+ * activations are the numbers of enum sdw_act. device.c asserts that they agree. */
 #ifndef SDW_BACKEND_METAL_PARAMS_H
 #define SDW_BACKEND_METAL_PARAMS_H
 
-#define SDW_METAL_F32 0
-#define SDW_METAL_F16 1
+#define SDW_METAL_F32 0 /* SDW_F32 */
 
 #define SDW_METAL_SILU       1
 #define SDW_METAL_GELU       2

@@ -16,6 +16,8 @@ static void write(char *to, enum sdw_dtype dtype, int64_t first, const float *fr
 {
     if (dtype == SDW_F16)
         sdw_f16_from_f32_row((uint16_t *)(void *)to + first, from, count);
+    else if (dtype == SDW_BF16)
+        sdw_bf16_from_f32_row((uint16_t *)(void *)to + first, from, count);
     else
         memcpy((float *)(void *)to + first, from, (size_t)count * sizeof *from);
 }
