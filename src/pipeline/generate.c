@@ -10,6 +10,7 @@
 #include "pipeline/canvas.h"
 #include "pipeline/guidance.h"
 #include "pipeline/saved.h"
+#include "tensor/profile.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -302,7 +303,9 @@ static void run_free(struct run *run)
 static enum sdw_status run_all(struct run *run, float **pixels, struct sdw_result *result,
                                struct sdw_error *err)
 {
+    struct sdw_profile *profile = run->engine->dev->profile;
     double start = sdw_clock_seconds();
+    sdw_profile_enter(profile, SDW_STAGE_TEXT);
     enum sdw_status status = prepare(run, err);
     if (status)
         return status;
@@ -312,15 +315,18 @@ static enum sdw_status run_all(struct run *run, float **pixels, struct sdw_resul
     if (!status && !run->options->embeds)
         status = report(run, result, err);
     double encoded = sdw_clock_seconds();
+    sdw_profile_enter(profile, SDW_STAGE_UNET);
     if (!status)
         status = begin(run, err);
     if (!status)
         status = denoise(run, err);
     double denoised = sdw_clock_seconds();
+    sdw_profile_enter(profile, SDW_STAGE_VAE);
     sdw_unet_context_free(run->context); /* the decoder needs its memory */
     run->context = NULL;
     if (!status)
         status = decode(run, pixels, err);
+    result->evaluations = sdw_sampler_evals(run->sampler);
     result->text_s = encoded - start;
     result->unet_s = denoised - encoded;
     result->vae_s = sdw_clock_seconds() - denoised;

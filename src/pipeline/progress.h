@@ -42,6 +42,7 @@ struct sdw_result {
     uint64_t seed;       /* of the first */
     int width, height;
     double text_s, unet_s, vae_s, png_s; /* seconds of each stage */
+    int evaluations; /* of the UNet: some samplers have more than one a step, or one more */
     char *report; /* owned: JSON about the prompts, see sdw_wording_report; NULL: there is none */
 };
 

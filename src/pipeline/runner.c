@@ -195,6 +195,7 @@ static enum sdw_status run_image(struct sdw_engine *engine, const struct batch *
     result->png_s += sdw_clock_seconds() - start;
     result->text_s += one.text_s;
     result->unet_s += one.unet_s;
+    result->evaluations += one.evaluations;
     result->vae_s += one.vae_s;
     free(result->report); /* the same for every image */
     result->report = one.report;

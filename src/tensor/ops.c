@@ -29,8 +29,20 @@ static bool stopped(struct sdw_device *dev)
     return dev->failure.status != SDW_OK;
 }
 
+/* What an operator that is no matrix product reads and writes. */
+static double traffic(const struct sdw_tensor *out, const struct sdw_tensor *in)
+{
+    return (double)(sdw_tensor_bytes(out) + sdw_tensor_bytes(in));
+}
+
+/* ", oneDNN": which form of the weight answers, where the device tells. */
+static const char *form(const struct sdw_weight *weight)
+{
+    return weight->form ? weight->form : "";
+}
+
 /* Runs `call` when the device is well, timed under the formatted name when it is being profiled. */
-#define RUN(dev, operations, call, ...)                                                            \
+#define RUN(dev, operations, bytes, call, ...)                                                     \
     do {                                                                                           \
         if (stopped(dev))                                                                          \
             return;                                                                                \
@@ -43,7 +55,7 @@ static bool stopped(struct sdw_device *dev)
         double start = sdw_clock_seconds();                                                        \
         (dev)->ops->call;                                                                          \
         (dev)->ops->sync(dev);                                                                     \
-        sdw_profile_add((dev)->profile, name, sdw_clock_seconds() - start, operations);            \
+        sdw_profile_add((dev)->profile, name, sdw_clock_seconds() - start, operations, bytes);     \
     } while (0)
 
 void sdw_linear(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in,
@@ -57,8 +69,8 @@ void sdw_linear(struct sdw_device *dev, const struct sdw_tensor *out, const stru
            is_float(dev, out));
     assert(!residual || (same_shape(residual, out) && residual->dtype == out->dtype));
     double operations = 2.0 * (double)sdw_tensor_rows(in) * in->c * out->c;
-    RUN(dev, operations, linear(dev, out, in, weight, act, residual), "linear [%lld,%d] -> %d",
-        (long long)sdw_tensor_rows(in), in->c, out->c);
+    RUN(dev, operations, 0, linear(dev, out, in, weight, act, residual), "linear [%lld,%d] -> %d%s",
+        (long long)sdw_tensor_rows(in), in->c, out->c, form(weight));
 }
 
 void sdw_conv2d(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in,
@@ -74,8 +86,9 @@ void sdw_conv2d(struct sdw_device *dev, const struct sdw_tensor *out, const stru
     assert(in->dtype == dev->compute && is_float(dev, out));
     assert(!residual || (same_shape(residual, out) && residual->dtype == out->dtype));
     double operations = 2.0 * (double)sdw_tensor_rows(out) * in->c * out->c * k * k;
-    RUN(dev, operations, conv2d(dev, out, in, weight, residual),
-        "conv2d %dx%d/%d [%d,%d,%d,%d] -> %d", k, k, g->stride, in->n, in->h, in->w, in->c, out->c);
+    RUN(dev, operations, 0, conv2d(dev, out, in, weight, residual),
+        "conv2d %dx%d/%d [%d,%d,%d,%d] -> %d%s", k, k, g->stride, in->n, in->h, in->w, in->c,
+        out->c, form(weight));
 }
 
 void sdw_attention(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *q,
@@ -89,7 +102,7 @@ void sdw_attention(struct sdw_device *dev, const struct sdw_tensor *out, const s
     assert(q->dtype == dev->compute && k->dtype == dev->compute && v->dtype == dev->compute);
     assert(out->dtype == dev->compute);
     double operations = 4.0 * q->n * ((double)q->h * q->w) * ((double)k->h * k->w) * q->c;
-    RUN(dev, operations, attention(dev, out, q, k, v, geometry),
+    RUN(dev, operations, 0, attention(dev, out, q, k, v, geometry),
         "attention [%d,%d,%d] x %d, %d heads%s", q->n, q->h * q->w, q->c, k->h * k->w,
         geometry.heads, geometry.causal ? ", causal" : "");
 }
@@ -104,15 +117,15 @@ void sdw_group_norm(struct sdw_device *dev, const struct sdw_tensor *out,
     assert(is_float(dev, in) && is_float(dev, out));
     assert(!add || (add->n == in->n && add->h == 1 && add->w == 1 && add->c == in->c &&
                     is_float(dev, add)));
-    RUN(dev, 0, group_norm(dev, out, in, norm, act, add), "group_norm [%d,%d,%d,%d]", in->n, in->h,
-        in->w, in->c);
+    RUN(dev, 0, traffic(out, in), group_norm(dev, out, in, norm, act, add),
+        "group_norm [%d,%d,%d,%d]", in->n, in->h, in->w, in->c);
 }
 
 void sdw_layer_norm(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *in, const struct sdw_norm *norm)
 {
     assert(same_shape(out, in) && is_float(dev, in) && is_float(dev, out));
-    RUN(dev, 0, layer_norm(dev, out, in, norm), "layer_norm [%lld,%d]",
+    RUN(dev, 0, traffic(out, in), layer_norm(dev, out, in, norm), "layer_norm [%lld,%d]",
         (long long)sdw_tensor_rows(in), in->c);
 }
 
@@ -120,14 +133,16 @@ void sdw_geglu(struct sdw_device *dev, const struct sdw_tensor *out, const struc
 {
     assert(sdw_tensor_rows(out) == sdw_tensor_rows(in) && in->c == 2 * out->c);
     assert(is_float(dev, in) && is_float(dev, out));
-    RUN(dev, 0, geglu(dev, out, in), "geglu [%lld,%d]", (long long)sdw_tensor_rows(in), in->c);
+    RUN(dev, 0, traffic(out, in), geglu(dev, out, in), "geglu [%lld,%d]",
+        (long long)sdw_tensor_rows(in), in->c);
 }
 
 void sdw_act(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in,
              enum sdw_act act)
 {
     assert(same_shape(out, in) && is_float(dev, in) && is_float(dev, out) && act < SDW_ACT_COUNT);
-    RUN(dev, 0, act(dev, out, in, act), "act [%lld,%d]", (long long)sdw_tensor_rows(in), in->c);
+    RUN(dev, 0, traffic(out, in), act(dev, out, in, act), "act [%lld,%d]",
+        (long long)sdw_tensor_rows(in), in->c);
 }
 
 void sdw_add(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *a,
@@ -136,7 +151,8 @@ void sdw_add(struct sdw_device *dev, const struct sdw_tensor *out, const struct 
     assert(same_shape(out, a) && b->c == a->c && (b->n == a->n || b->n == 1));
     assert((b->h == a->h && b->w == a->w) || (b->h == 1 && b->w == 1));
     assert(is_float(dev, a) && is_float(dev, b) && is_float(dev, out));
-    RUN(dev, 0, add(dev, out, a, b), "add [%lld,%d]", (long long)sdw_tensor_rows(a), a->c);
+    RUN(dev, 0, traffic(out, a) + (double)sdw_tensor_bytes(b), add(dev, out, a, b), "add [%lld,%d]",
+        (long long)sdw_tensor_rows(a), a->c);
 }
 
 void sdw_concat(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *a,
@@ -145,15 +161,16 @@ void sdw_concat(struct sdw_device *dev, const struct sdw_tensor *out, const stru
     assert(out->c == a->c + b->c && out->n == a->n && out->h == a->h && out->w == a->w);
     assert(a->n == b->n && a->h == b->h && a->w == b->w);
     assert(is_float(dev, a) && is_float(dev, b) && is_float(dev, out));
-    RUN(dev, 0, concat(dev, out, a, b), "concat [%lld,%d+%d]", (long long)sdw_tensor_rows(a), a->c,
-        b->c);
+    RUN(dev, 0, traffic(out, a) + (double)sdw_tensor_bytes(b), concat(dev, out, a, b),
+        "concat [%lld,%d+%d]", (long long)sdw_tensor_rows(a), a->c, b->c);
 }
 
 void sdw_upsample(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in)
 {
     assert(out->n == in->n && out->c == in->c && out->h >= in->h && out->w >= in->w);
     assert(is_float(dev, in) && is_float(dev, out));
-    RUN(dev, 0, upsample(dev, out, in), "upsample [%d,%d,%d,%d]", in->n, in->h, in->w, in->c);
+    RUN(dev, 0, traffic(out, in), upsample(dev, out, in), "upsample [%d,%d,%d,%d]", in->n, in->h,
+        in->w, in->c);
 }
 
 void sdw_embed(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *table,
@@ -161,13 +178,14 @@ void sdw_embed(struct sdw_device *dev, const struct sdw_tensor *out, const struc
 {
     assert(ids->dtype == SDW_I32 && ids->c == 1 && sdw_tensor_rows(ids) == sdw_tensor_rows(out));
     assert(out->c == table->c && is_float(dev, table) && is_float(dev, out));
-    RUN(dev, 0, embed(dev, out, table, ids), "embed [%lld,%d]", (long long)sdw_tensor_rows(ids),
-        out->c);
+    RUN(dev, 0, traffic(out, out), embed(dev, out, table, ids), "embed [%lld,%d]",
+        (long long)sdw_tensor_rows(ids), out->c);
 }
 
 void sdw_cast(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in)
 {
     assert(sdw_tensor_count(out) == sdw_tensor_count(in) && out->c == in->c);
     assert(is_float(dev, in) && is_float(dev, out));
-    RUN(dev, 0, cast(dev, out, in), "cast [%lld,%d]", (long long)sdw_tensor_rows(in), in->c);
+    RUN(dev, 0, traffic(out, in), cast(dev, out, in), "cast [%lld,%d]",
+        (long long)sdw_tensor_rows(in), in->c);
 }

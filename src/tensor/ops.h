@@ -89,6 +89,13 @@ struct sdw_norm {
     /* out = in, in another element type (or the same: a copy). */                                 \
     X(cast, (struct sdw_device * dev, const struct sdw_tensor *out, const struct sdw_tensor *in))
 
+/* The most that a device does a second: what `bench --limit` measures everything against. */
+struct sdw_limits {
+    double f32_operations;     /* an operation is half a multiply-add */
+    double compute_operations; /* in the device's compute type */
+    double read_bytes;         /* from memory that no cache holds */
+};
+
 struct sdw_ops {
     const char *name; /* "cpu", "cuda", "metal", "trace" */
 
@@ -110,6 +117,9 @@ struct sdw_ops {
                                     const struct sdw_array *bias,
                                     struct sdw_conv_geometry geometry);
     void (*weight_free)(struct sdw_device *dev, struct sdw_weight *weight);
+
+    /* Measures what the device can do at most, which takes about a second. NULL: it cannot tell. */
+    void (*limits)(struct sdw_device *dev, struct sdw_limits *limits);
 
     /* Waits for all queued work; device failures that show up late are noted with sdw_device_fail.
      */

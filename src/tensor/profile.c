@@ -6,11 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const sdw_profile_stages[SDW_STAGE_COUNT] = {"text", "unet", "vae"};
+
+void sdw_profile_enter(struct sdw_profile *profile, enum sdw_profile_stage stage)
+{
+    if (profile)
+        profile->stage = stage;
+}
+
 void sdw_profile_add(struct sdw_profile *profile, const char *name, double seconds,
-                     double operations)
+                     double operations, double bytes)
 {
     int i = 0;
-    while (i < profile->count && strcmp(profile->row[i].name, name) != 0)
+    while (i < profile->count &&
+           (profile->row[i].stage != profile->stage || strcmp(profile->row[i].name, name) != 0))
         i++;
     if (i == SDW_PROFILE_ROWS_MAX) {
         name = "other";
@@ -20,9 +29,11 @@ void sdw_profile_add(struct sdw_profile *profile, const char *name, double secon
     snprintf(row->name, sizeof row->name, "%s", name);
     if (i == profile->count)
         profile->count++;
+    row->stage = profile->stage;
     row->calls++;
     row->seconds += seconds;
     row->operations += operations;
+    row->bytes += bytes;
 }
 
 static int slower_first(const void *a, const void *b)

@@ -1,8 +1,8 @@
-/* profile.h: where the time of a forward pass goes, by operator and shape.
+/* profile.h: where the time of a run goes, by stage, operator and shape.
  *
  * While a device's `profile` is set, every operator is timed to its end (the queue is drained after
  * each call, so the total is a little more than an unprofiled run's) and added to the row with its
- * name and shape. */
+ * stage, name and shape. */
 #ifndef SDW_TENSOR_PROFILE_H
 #define SDW_TENSOR_PROFILE_H
 
@@ -11,19 +11,27 @@
 #define SDW_PROFILE_ROWS_MAX 256
 #define SDW_PROFILE_NAME_MAX 80
 
+enum sdw_profile_stage { SDW_STAGE_TEXT, SDW_STAGE_UNET, SDW_STAGE_VAE, SDW_STAGE_COUNT };
+extern const char *const sdw_profile_stages[SDW_STAGE_COUNT]; /* "text", "unet", "vae" */
+
 struct sdw_profile {
+    enum sdw_profile_stage stage; /* of what is added next */
     int count;
     struct sdw_profile_row {
-        char name[SDW_PROFILE_NAME_MAX]; /* "conv2d 3x3 [2,64,64,320] -> 320" */
+        enum sdw_profile_stage stage;
+        char name[SDW_PROFILE_NAME_MAX]; /* "conv2d 3x3/1 [2,64,64,320] -> 320, oneDNN" */
         long calls;
         double seconds;
-        double operations;       /* floating-point; half a multiply-add each */
+        double operations;       /* of matrix products and convolutions in their direct form; half a
+                                    multiply-add each */
+        double bytes;            /* of what every other operator reads and writes */
     } row[SDW_PROFILE_ROWS_MAX]; /* rows past the last one are summed in it, under the name "other"
                                   */
 };
 
 void sdw_profile_add(struct sdw_profile *profile, const char *name, double seconds,
-                     double operations);
+                     double operations, double bytes);
+void sdw_profile_enter(struct sdw_profile *profile, enum sdw_profile_stage stage); /* or NULL */
 void sdw_profile_sort(struct sdw_profile *profile); /* slowest first */
 
 #endif

@@ -11,7 +11,8 @@ struct sdw_weight {
     int kernel;  /* 0: linear; else the width of a square convolution kernel */
     struct sdw_conv_geometry geometry; /* convolutions only */
     size_t bytes;                      /* device memory that the packed weight takes */
-    bool mapped; /* it is read from the file's own pages, which it holds; no copy was made */
+    const char *form; /* for profiles: what computes with it, ", oneDNN"; NULL: nobody says */
+    bool mapped;      /* it is read from the file's own pages, which it holds; no copy was made */
 };
 
 #endif

@@ -1,6 +1,7 @@
 /* bench.c: the `bench` command: the seconds of each stage of an image, and what it took. */
 #include "base/clock.h"
 #include "base/pool.h"
+#include "worker/bench_limit.h"
 #include "worker/command.h"
 #include "worker/request.h"
 #include "worker/session.h"
@@ -80,6 +81,64 @@ static void print_lines(const json_t *object)
     }
 }
 
+/* One step of another prompt, unmeasured: what a process does once is done then. */
+static enum sdw_status warm_up(struct sdw_session *session, const struct sdw_params *params,
+                               struct sdw_error *err)
+{
+    struct sdw_params other = *params;
+    struct sdw_result result = {0};
+    struct sdw_runner runner = sdw_engine_runner(session->engine);
+    other.prompt = (char *)"warm-up";
+    other.steps = 1;
+    sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
+    enum sdw_status status = runner.run(runner.context, &other, NULL, &result, err);
+    sdw_result_free(&result);
+    return status;
+}
+
+/* Runs the request and reports on it; with --limit or --ops on its operators, too. */
+static enum sdw_status run(struct sdw_session *session, const struct sdw_options *options,
+                           const struct sdw_params *params, struct sdw_error *err)
+{
+    struct steps steps = {0};
+    struct sdw_progress progress = {.step = note_step, .context = &steps};
+    struct sdw_result result = {0};
+    struct sdw_limits limits = {0};
+    struct sdw_runner runner = sdw_engine_runner(session->engine);
+    struct sdw_profile *profile =
+        options->limit || options->ops ? calloc(1, sizeof *profile) : NULL;
+    enum sdw_status status = SDW_OK;
+    sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
+    if (profile && !session->dev->ops->limits)
+        status = sdw_fail(err, SDW_USAGE, "--limit and --ops: %s cannot tell its limits",
+                          session->dev->id);
+    else if (profile)
+        status = warm_up(session, params, err);
+    session->dev->profile = profile;
+    if (!status)
+        status = runner.run(runner.context, params, &progress, &result, err);
+    session->dev->profile = NULL;
+    if (!status && profile)
+        session->dev->ops->limits(session->dev, &limits);
+    json_t *object = status ? NULL : report(session, params, &result, &steps);
+    json_t *limit =
+        object && profile ? sdw_bench_limit(profile, &limits, &result, options->ops) : NULL;
+    if (object && options->json) {
+        json_object_update(object, limit);
+        json_dumpf(object, stdout, JSON_REAL_PRECISION(6));
+        putchar('\n');
+    } else if (object) {
+        print_lines(object);
+        if (limit)
+            sdw_bench_limit_print(limit);
+    }
+    json_decref(limit);
+    json_decref(object);
+    free(profile);
+    sdw_result_free(&result);
+    return status;
+}
+
 static enum sdw_status measure(const struct sdw_options *options, struct sdw_request *request,
                                const char *backend, struct sdw_error *err)
 {
@@ -94,22 +153,8 @@ static enum sdw_status measure(const struct sdw_options *options, struct sdw_req
         status =
             sdw_params_check(params, sdw_engine_defaults(session.engine), &request->faults, err);
     if (!status) {
-        struct steps steps = {0};
-        struct sdw_progress progress = {.step = note_step, .context = &steps};
-        struct sdw_result result = {0};
-        struct sdw_runner runner = sdw_engine_runner(session.engine);
         sdw_params_complete(params, sdw_engine_defaults(session.engine));
-        sdw_text_init(&result.png, SDW_PNG_BYTES_MAX);
-        status = runner.run(runner.context, params, &progress, &result, err);
-        json_t *object = status ? NULL : report(&session, params, &result, &steps);
-        char *text = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
-        if (text && options->json)
-            puts(text);
-        else if (object)
-            print_lines(object);
-        free(text);
-        json_decref(object);
-        sdw_result_free(&result);
+        status = run(&session, options, params, err);
     }
     sdw_session_close(&session);
     return status;

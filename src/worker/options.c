@@ -99,6 +99,8 @@ const struct sdw_option_row sdw_option_rows[] = {
     TEXT("config", NULL, config, NULL, RUNS, "F", "YAML or JSON file with these options as keys"),
     TEXT("out", NULL, out, "out.png", GENERATE, "F.png", "where the image goes"),
     FLAG("json", NULL, json, BENCH, "print one JSON object"),
+    FLAG("limit", NULL, limit, BENCH, "measure the device's peak, and every stage of a warm run as a share of it"),
+    FLAG("ops", NULL, ops, BENCH, "the same for every operator and shape"),
     FLAG("verbose", NULL, verbose, ALL, "log more"),
     FLAG("print-config", NULL, print_config, SERVE, "print every option with its value and where it comes from, and exit"),
     FLAG("man", NULL, man, SERVE, "print the man page and exit"),

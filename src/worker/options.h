@@ -38,6 +38,7 @@ struct sdw_options {
     /* generate and bench */
     char *out;
     bool json;
+    bool limit, ops;
     /* Where the value of each row came from: "--port", "PORT", "F:3", "default"; "": nowhere. */
     char source[SDW_OPTION_ROWS_MAX][64];
 };

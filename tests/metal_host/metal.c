@@ -223,8 +223,8 @@ static void *device_buffer_map(void *device, void *selector, char *bytes, unsign
     (void)device, (void)selector;
     unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
     if (!bytes || (uintptr_t)bytes % page != 0 || length % page != 0)
-        host_die("newBufferWithBytesNoCopy: %p and %lu bytes are not whole pages of %lu", bytes,
-                 length, page);
+        host_die("newBufferWithBytesNoCopy: %p and %lu bytes are not whole pages of %lu",
+                 (void *)bytes, length, page);
     if (length == 0 || length > BUFFER_BYTES_MAX || options != 0)
         host_die("newBufferWithBytesNoCopy: %lu bytes with options %lu", length, options);
     if (deallocator)

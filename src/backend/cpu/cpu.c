@@ -100,7 +100,6 @@ static void copy_in(struct sdw_device *dev, void *to, const void *from, size_t b
     memcpy(to, from, bytes);
 }
 
-/* Nothing is queued on a CPU; what loading left behind goes. */
 /* What the system calls available, what is left of this process's own limit (ulimit -v) or of its
  * container's, whichever is least; less a reserve, because oneDNN 2.6 crashes when there is no
  * memory for the code that it writes. */
@@ -130,6 +129,7 @@ static size_t memory_free(struct sdw_device *dev)
     return bytes > RESERVE_BYTES ? bytes - RESERVE_BYTES : 0;
 }
 
+/* Nothing is queued on a CPU; what loading left behind goes. */
 static void sync_device(struct sdw_device *dev)
 {
     struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
@@ -218,17 +218,21 @@ static bool pack_form(struct sdw_device *dev, struct sdw_cpu_weight *w,
             sdw_array_to_f32(w->plain, array, 0, count);
         return w->plain != NULL;
     }
-    if (suits_winograd(cpu, &w->base) && cpu->base.compute == SDW_F32)
+    if (suits_winograd(cpu, &w->base) && cpu->base.compute == SDW_F32) {
+        w->base.form = ", Winograd F(4,3)";
         return sdw_winograd_f32_pack(dev, w, array);
+    }
     if (suits_winograd(cpu, &w->base)) {
+        w->base.form = ", Winograd F(2,3)";
         w->winograd = sdw_winograd_pack(array, bias, &w->base.bytes);
         if (!w->winograd)
             sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for a weight [%d,%d,3,3]", dev->id,
                             w->base.out, w->base.in);
         return w->winograd != NULL;
     }
-    return cpu->onednn && !splits_sums(cpu, &w->base) ? sdw_onednn_pack(dev, w, array)
-                                                      : sdw_matrix_pack(dev, w, array);
+    bool onednn = cpu->onednn && !splits_sums(cpu, &w->base);
+    w->base.form = onednn ? ", oneDNN" : ", ours";
+    return (onednn ? sdw_onednn_pack : sdw_matrix_pack)(dev, w, array);
 }
 
 static struct sdw_weight *pack(struct sdw_device *dev, const struct sdw_array *array,
@@ -416,6 +420,7 @@ static enum sdw_status open_device(struct sdw_device **dev,
                                 .pack_conv = pack_conv,
                                 .weight_free = weight_free,
                                 .memory_free = memory_free,
+                                .limits = sdw_cpu_limits,
                                 .sync = sync_device,
                                 .close = close_device};
     sdw_ref_fill(&cpu->ops);

@@ -60,6 +60,8 @@ void *sdw_cpu_workspace(struct sdw_device *dev, size_t bytes);
  * the next sync. NULL after the device has failed. */
 float *sdw_cpu_staging(struct sdw_device *dev, const struct sdw_array *array);
 
+void sdw_cpu_limits(struct sdw_device *dev, struct sdw_limits *limits);
+
 /* ref_*.c: the oracle. */
 void sdw_ref_fill(struct sdw_ops *ops);
 

@@ -10,6 +10,22 @@
 #define LANES 16
 #define KEYS  SDW_ATTENTION_KEYS
 
+static float spin_bf16(int64_t rounds)
+{
+    __m512 sum[SPIN];
+    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80), b = (__m512bh)_mm512_set1_epi32(0);
+#pragma GCC unroll 12
+    for (int i = 0; i < SPIN; i++)
+        sum[i] = _mm512_set1_ps((float)i);
+    for (int64_t round = 0; round < rounds; round++)
+#pragma GCC unroll 12
+        for (int i = 0; i < SPIN; i++)
+            sum[i] = _mm512_dpbf16_ps(sum[i], a, b);
+    for (int i = 1; i < SPIN; i++)
+        sum[0] = _mm512_add_ps(sum[0], sum[i]);
+    return _mm512_reduce_add_ps(sum[0]);
+}
+
 static void pack_queries_bf16(void *to, const void *from, int64_t stride, int rows, int width,
                               int padded)
 {
@@ -201,6 +217,10 @@ const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .moments = moments,
     .total = total,
     .total_squares = total_squares,
+    .spin = spin,
+    .spin_bf16 = spin_bf16,
+    .spin_operations = 2 * SPIN * V,
+    .spin_bf16_operations = 4 * SPIN * LANES,
     .attention_dtype = SDW_BF16,
     .attention_pad = LANES,
     .pack_queries = pack_queries_bf16,

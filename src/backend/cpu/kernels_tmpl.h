@@ -105,6 +105,24 @@ INLINE void store_part(float *to, vec v, int64_t n)
     memcpy(to, part, (size_t)n * sizeof *part);
 }
 
+#define SPIN 12 /* sums that wait for nothing but themselves: latency times the units, and some */
+
+static float spin(int64_t rounds)
+{
+    vec sum[SPIN], factor = splat(0.999f), step = splat(0.001f);
+#pragma GCC unroll 12
+    for (int i = 0; i < SPIN; i++)
+        sum[i] = splat((float)i);
+    for (int64_t round = 0; round < rounds; round++)
+#pragma GCC unroll 12
+        for (int i = 0; i < SPIN; i++)
+            sum[i] = sum[i] * factor + step;
+    vec all = splat(0);
+    for (int i = 0; i < SPIN; i++)
+        all += sum[i];
+    return all[0];
+}
+
 static void widen(float *to, const void *from, enum sdw_dtype dtype, int64_t n)
 {
     if (dtype == SDW_F32) {
