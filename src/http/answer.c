@@ -12,7 +12,7 @@ enum MHD_Result sdw_answer(struct request *request, int http, struct MHD_Respons
     if (!response)
         return MHD_NO; /* no memory: the connection is closed */
     struct sdw_server *server = request->server;
-    sdw_visitor_answered(request);
+    sdw_visitor_asked(request); /* also one that is refused before it is whole */
     long route = request->route ? request->route - sdw_routes : ROUTES_MAX;
     server->answered[route][http / 100]++;
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);

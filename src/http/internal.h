@@ -77,9 +77,9 @@ enum MHD_Result sdw_door_answer_preflight(struct request *request);
 void sdw_visitors_notify(void *server, struct MHD_Connection *connection, void **slot,
                          enum MHD_ConnectionNotificationCode code);
 void sdw_visitor_brings(const struct request *request, size_t bytes); /* of a body */
-void sdw_visitor_answered(const struct request *request); /* the request was whole, or is refused */
-void sdw_visitor_stays(const struct request *request);    /* it may ask again */
-void sdw_visitors_tick(struct sdw_server *server);        /* with the lock held */
+void sdw_visitor_asked(const struct request *request); /* the request is whole, or refused */
+void sdw_visitor_stays(const struct request *request); /* it may ask again */
+void sdw_visitors_tick(struct sdw_server *server);     /* with the lock held */
 
 /* answer.c. Every answer is counted by route and status. */
 enum MHD_Result sdw_answer(struct request *request, int http, struct MHD_Response *response,

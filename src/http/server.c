@@ -109,6 +109,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         *length = 0;
         return taken ? MHD_YES : MHD_NO;
     }
+    sdw_visitor_asked(request);
     sdw_log_request_set(request->name);
     enum MHD_Result result = request->err.status ? sdw_answer_error(request, &request->err)
                                                  : request->route->handler(request);

@@ -17,6 +17,7 @@ struct visitor {
     MHD_socket fd;
     double until_s; /* INFINITY while it is being answered */
     size_t brought; /* of the body, since the time began anew */
+    bool silent;    /* at the last tick it had nothing more to say, and nothing came since */
     struct visitor *next, **place;
 };
 
@@ -80,17 +81,26 @@ static void set_until(const struct request *request, double until_s)
     pthread_mutex_lock(&request->server->lock);
     visitor->until_s = until_s;
     visitor->brought = 0;
+    visitor->silent = false;
     pthread_mutex_unlock(&request->server->lock);
 }
 
 void sdw_visitor_brings(const struct request *request, size_t bytes)
 {
     struct visitor *visitor = visitor_of(request->connection);
-    if (visitor && (visitor->brought += bytes) >= SDW_HTTP_BODY_RENEWS_BYTES)
-        set_until(request, now_and(request->server->options.header_s));
+    if (!visitor)
+        return;
+    pthread_mutex_lock(&request->server->lock);
+    visitor->silent = false;
+    visitor->brought += bytes;
+    if (visitor->brought >= SDW_HTTP_BODY_RENEWS_BYTES) {
+        visitor->brought = 0;
+        visitor->until_s = now_and(request->server->options.header_s);
+    }
+    pthread_mutex_unlock(&request->server->lock);
 }
 
-void sdw_visitor_answered(const struct request *request)
+void sdw_visitor_asked(const struct request *request)
 {
     set_until(request, INFINITY);
 }
@@ -101,13 +111,26 @@ void sdw_visitor_stays(const struct request *request)
     set_until(request, now_and(options->idle_s + options->header_s));
 }
 
+/* A client that closed its side without a whole request waits for our end; libmicrohttpd, when it
+ * reads the last bytes and the end at once, does not look again. Only at the second tick, because
+ * what was read may still be on its way to us. */
+static bool has_finished(struct visitor *visitor)
+{
+    char byte;
+    bool before = visitor->silent;
+    visitor->silent = recv(visitor->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return before && visitor->silent;
+}
+
 void sdw_visitors_tick(struct sdw_server *server)
 {
     double now_s = sdw_clock_seconds();
     for (struct visitor *visitor = server->visitors; visitor; visitor = visitor->next) {
-        if (visitor->until_s > now_s)
+        bool late = visitor->until_s <= now_s;
+        if (visitor->until_s == INFINITY || (!late && !has_finished(visitor)))
             continue;
-        sdw_log_debug("http: a connection took too long to ask, and is closed");
+        if (late)
+            sdw_log_debug("http: a connection took too long to ask, and is closed");
         shutdown(visitor->fd, SHUT_RDWR); /* libmicrohttpd reads the end, and does the rest */
         visitor->until_s = INFINITY;
     }

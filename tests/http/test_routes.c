@@ -508,6 +508,26 @@ static void connections_of_one_address(void **state)
     worker_close(worker);
 }
 
+/* A request and the end of what its sender has to say, at once: the answer, and the end. */
+static void last_words(void **state)
+{
+    (void)state;
+    static const char text[] = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    struct worker *worker = worker_open(&(struct sdw_server_options){.keep_alive_s = 0.3}, 0);
+    double start_s = sdw_clock_seconds();
+    for (int i = 0; i < 50; i++) {
+        struct reply reply;
+        int fd = client_connect(worker->port);
+        client_send(fd, text, sizeof text - 1);
+        shutdown(fd, SHUT_WR);
+        client_receive(fd, &reply);
+        assert_int_equal(reply.status, 200);
+        reply_free(&reply);
+    }
+    assert_true(sdw_clock_seconds() - start_s < 10); /* not the idle timeout */
+    worker_close(worker);
+}
+
 static void shutdown_on_request(void **state)
 {
     (void)state;
@@ -586,6 +606,7 @@ int main(void)
         cmocka_unit_test(keys),
         cmocka_unit_test(origins),
         cmocka_unit_test(connections_of_one_address),
+        cmocka_unit_test(last_words),
         cmocka_unit_test(shutdown_on_request),
         cmocka_unit_test(port_in_use),
         cmocka_unit_test(ipv6),
