@@ -18,6 +18,7 @@
 #define SDW_PARAMS_SIDE_MIN        64          /* pixels */
 #define SDW_PARAMS_SIDE_MAX        2048        /* pixels */
 #define SDW_PARAMS_TEXT_MAX        8192        /* bytes of a prompt */
+#define SDW_PARAMS_VALUES_MAX      1000        /* of a JSON body, at any depth */
 #define SDW_PARAMS_UNKNOWN_MAX     8           /* keys without a meaning that are told */
 #define SDW_PARAMS_TIMEOUT_MS_MAX  604800000   /* a week */
 #define SDW_PARAMS_FAULTS_MAX      32          /* faults of one request that are told */

@@ -288,24 +288,33 @@ static void set_from_json(struct sdw_params *params, const struct sdw_param_row 
 
 /* jansson's integers have 63 bits and a sign, a seed has 64 bits, and a body with a larger number
  * is no JSON to it: whole numbers of many digits are put in quotes, wherever they stand outside of
- * strings. Returns a copy of the body, or NULL when there is no memory. */
-static char *quote_big_integers(const char *json, size_t length, size_t *quoted_length)
+ * strings. Returns a copy of the body, or NULL when there is no memory; *marks counts what begins
+ * or separates its values. */
+static char *quote_big_integers(const char *json, size_t length, size_t *quoted_length,
+                                size_t *marks)
 {
     char *copy = malloc(length + length / BIG_INTEGER_DIGITS * 2 + 1), *to = copy;
     bool inside = false; /* a string */
+    *marks = 0;
     if (!copy)
         return NULL;
     for (size_t i = 0; i < length;) {
+        if (inside) { /* digits here are not looked at, let alone counted from each to the last */
+            if (json[i] == '\\' && i + 1 < length)
+                *to++ = json[i++];
+            else
+                inside = json[i] != '"';
+            *to++ = json[i++];
+            continue;
+        }
         size_t end = i + (json[i] == '-');
         while (end < length && json[end] >= '0' && json[end] <= '9')
             end++;
         size_t digits = end - i - (json[i] == '-');
         bool whole = end == length || !strchr(".eE", json[end]) || !json[end];
-        if (inside || digits == 0) {
-            if (inside && json[i] == '\\' && i + 1 < length)
-                *to++ = json[i++];
-            else if (json[i] == '"')
-                inside = !inside;
+        if (digits == 0) {
+            inside = json[i] == '"';
+            *marks += json[i] == ',' || json[i] == '[' || json[i] == '{';
             *to++ = json[i++];
             continue;
         }
@@ -376,12 +385,14 @@ enum sdw_status sdw_params_parse(struct sdw_params *params, const char *json, si
 {
     *params = (struct sdw_params){0};
     faults->count = faults->unknown = 0;
-    size_t quoted_length;
-    char *quoted = quote_big_integers(json, length, &quoted_length);
+    size_t quoted_length, marks;
+    char *quoted = quote_big_integers(json, length, &quoted_length, &marks);
     if (!quoted)
         return sdw_fail(err, SDW_MEMORY, "no memory for a body of %zu bytes", length);
-    json_error_t fault;
-    json_t *body = json_loadb(quoted, quoted_length, JSON_REJECT_DUPLICATES, &fault);
+    json_error_t fault = {.text = "it holds too many values"};
+    json_t *body = marks > SDW_PARAMS_VALUES_MAX
+                       ? NULL /* each would cost a hundred bytes */
+                       : json_loadb(quoted, quoted_length, JSON_REJECT_DUPLICATES, &fault);
     free(quoted);
     if (!json_is_object(body)) {
         sdw_params_note(faults, "body", "json_object", "", "the body is not a JSON object: %s",

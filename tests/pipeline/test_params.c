@@ -2,6 +2,7 @@
  * bodies that no table can hold. */
 #include "pipeline/params.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <jansson.h>
@@ -224,6 +225,15 @@ static void hostile_bodies(void **state)
     memcpy(body, "{\"prompt\":\"", 11);
     memcpy(body + SIZE - 2, "\"}", 2);
     refuses(body, SIZE, "prompt"); /* over SDW_PARAMS_TEXT_MAX */
+    double start_s = sdw_clock_seconds();
+    memset(body + 11, '9', SIZE - 13); /* a number to who counts digits inside of strings */
+    refuses(body, SIZE, "prompt");
+    assert_true(sdw_clock_seconds() - start_s < 5);
+    memset(body, '{', SIZE);
+    for (size_t i = 0; i + 3 < SIZE; i += 3) /* an array of so many objects */
+        memcpy(body + i + 1, "},{", 3);
+    body[0] = '[';
+    refuses(body, SIZE, "body");
     free(body);
     refuses("{\"prompt\":\"\xff\xfe\"}", 16, "body");          /* no UTF-8 */
     refuses("{\"prompt\":\"a\\u0000b\"}", 21, "body");         /* a NUL inside */
@@ -231,6 +241,25 @@ static void hostile_bodies(void **state)
     refuses("{\"prompt\":\"a\",\"steps\":1e999}", 28, "body"); /* no double */
     refuses("{\"prompt\":\"a\",\"steps\":NaN}", 26, "body");
     refuses("{\"prompt\":\"a\"}\0", 15, "body");
+}
+
+/* An array that no key knows, of as many values as a body may have, and of one more. */
+static void most_values(void **state)
+{
+    (void)state;
+    static char body[2 * SDW_PARAMS_VALUES_MAX + 64];
+    static struct sdw_faults faults;
+    for (int over = 0; over < 2; over++) {
+        struct sdw_params params;
+        int length = sprintf(body, "{\"prompt\":\"a, [b], {c}\",\"x\":[1"); /* three marks */
+        for (int i = 3; i < SDW_PARAMS_VALUES_MAX + over; i++)
+            length += sprintf(body + length, ",1");
+        length += sprintf(body + length, "]}");
+        enum sdw_status status =
+            sdw_params_parse(&params, body, (size_t)length, &defaults, &faults, NULL);
+        assert_int_equal(status, over ? SDW_INVALID : SDW_OK);
+        sdw_params_free(&params);
+    }
 }
 
 static void longest_prompt(void **state)
@@ -278,6 +307,7 @@ int main(void)
         cmocka_unit_test(bodies),         cmocka_unit_test(written_and_read),
         cmocka_unit_test(sizes_by_input), cmocka_unit_test(hostile_bodies),
         cmocka_unit_test(longest_prompt), cmocka_unit_test(command_line),
+        cmocka_unit_test(most_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
