@@ -26,8 +26,9 @@
 
 /* A queen answers the i-th post with the i-th letter of her mood; the last one goes on for ever. */
 struct queen {
-    const char *mood; /* o: ok, h: HTML with 200, 5: a 500, g: garbage, b: a huge answer, c: closes,
-                         s: says nothing, w: another JSON */
+    const char
+        *mood; /* o: ok, h: HTML with 200, 5: a 500, g: garbage, b: a huge answer, c: closes,
+                  s: says nothing, w: another JSON, l: ok, but late, d: a byte now and then */
     int fd, port;
     pthread_t thread;
     atomic_bool over;
@@ -54,6 +55,16 @@ static void say_much(int fd)
     static const char head[] = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
     send(fd, head, sizeof head - 1, MSG_NOSIGNAL);
     send(fd, page, sizeof page, MSG_NOSIGNAL);
+}
+
+/* Each byte in time, all of them beyond the second that these tests wait for an answer. */
+static void drip(int fd)
+{
+    static const char text[] = "HTTP/1.1 200 OK";
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        send(fd, text + i, 1, MSG_NOSIGNAL);
+        usleep(100000);
+    }
 }
 
 /* Reads one request and keeps its path and body. */
@@ -92,6 +103,11 @@ static void *reign(void *context)
         char mood = queen->mood[(size_t)i < last ? (size_t)i : last];
         switch (mood) {
         case 'o': say(fd, "200 OK", "application/json", "{\"status\":\"ok\",\"x\":1}"); break;
+        case 'l':
+            usleep(400000);
+            say(fd, "200 OK", "application/json", "{\"status\":\"ok\"}");
+            break;
+        case 'd': drip(fd); break;
         case 'w': say(fd, "200 OK", "application/json", "{\"status\":\"no\"}"); break;
         case 'h': say(fd, "200 OK", "text/html", "<html>welcome</html>"); break;
         case '5': say(fd, "500 Oh", "application/json", "{\"status\":\"ok\"}"); break;
@@ -290,6 +306,36 @@ static void silence_costs_nothing(void **state)
     depose(&queen);
 }
 
+static void assert_counts(struct sdw_heartbeat *heartbeat, int heard_expected, int failed_expected)
+{
+    uint64_t heard = 0, failed = 0;
+    double end_s = sdw_clock_seconds() + 10;
+    while ((int)(heard + failed) < heard_expected + failed_expected &&
+           sdw_clock_seconds() < end_s) {
+        sdw_heartbeat_count(heartbeat, &heard, &failed);
+        usleep(1000);
+    }
+    assert_int_equal(heard, heard_expected);
+    assert_int_equal(failed, failed_expected);
+}
+
+static void slowness_has_an_end(void **state)
+{
+    (void)state;
+    struct queen queen = {0};
+    crown(&queen, "l");
+    struct sdw_heartbeat *heartbeat = begin(&queen, false, 1);
+    assert_counts(heartbeat, 1, 0); /* late is in time */
+    sdw_heartbeat_close(heartbeat, 1);
+    depose(&queen);
+    queen.port = 0;
+    crown(&queen, "do");
+    heartbeat = begin(&queen, false, 1);
+    assert_counts(heartbeat, 1, 1); /* given up after the second, and tried again */
+    sdw_heartbeat_close(heartbeat, 1);
+    depose(&queen);
+}
+
 static void hears_her_again(void **state)
 {
     (void)state;
@@ -347,10 +393,15 @@ static void bad_urls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_download_is_told),        cmocka_unit_test(every_status_is_told),
-        cmocka_unit_test(comes_back_every_interval), cmocka_unit_test(rudeness_is_retried),
-        cmocka_unit_test(silence_costs_nothing),     cmocka_unit_test(hears_her_again),
-        cmocka_unit_test(callback_comes_once),       cmocka_unit_test(bad_urls),
+        cmocka_unit_test(a_download_is_told),
+        cmocka_unit_test(every_status_is_told),
+        cmocka_unit_test(comes_back_every_interval),
+        cmocka_unit_test(rudeness_is_retried),
+        cmocka_unit_test(silence_costs_nothing),
+        cmocka_unit_test(slowness_has_an_end),
+        cmocka_unit_test(hears_her_again),
+        cmocka_unit_test(callback_comes_once),
+        cmocka_unit_test(bad_urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
