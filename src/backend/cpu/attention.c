@@ -1,6 +1,7 @@
 /* attention.c: flash attention (Dao et al. 2022). Keys and values of each head are packed once, in
- * blocks; then every few queries walk over the blocks with a running softmax. The score matrix is
- * never stored: the work space is the packed keys and values and a few kilobytes a thread. */
+ * blocks; then groups of a few queries walk over the blocks with a running softmax. The score
+ * matrix is never stored: the work space is the packed keys and values and a few kilobytes a
+ * thread. */
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/kernels.h"
 #include "base/pool.h"
@@ -9,7 +10,9 @@
 #include <limits.h>
 #include <string.h>
 
-#define LOG2_E 1.44269504088896340736f
+#define LOG2_E  1.44269504088896340736f
+#define GROUPS  4                             /* of SDW_ATTENTION_ROWS queries */
+#define QUERIES (GROUPS * SDW_ATTENTION_ROWS) /* of a tile */
 
 struct attention {
     const struct sdw_cpu_kernels *kernels;
@@ -17,8 +20,8 @@ struct attention {
     struct sdw_attention_geometry geometry;
     int queries, keys, width, padded;
     int key_blocks, query_blocks; /* of one head of one row of the batch */
-    size_t element,
-        block_bytes; /* bytes of an element, of one packed block of keys (or of values) */
+    size_t element, block_bytes;  /* bytes of an element, of a packed block of keys or values */
+    size_t group_floats;          /* what a group of queries keeps */
     char *packed_k, *packed_v;
     char *scratch; /* a slice for each thread */
     size_t scratch_bytes;
@@ -59,42 +62,68 @@ static void finish(const struct attention *a, const struct sdw_attention_block *
     }
 }
 
+/* Some queries before they have met a key, in `floats` of the thread's slice. */
+static void begin(const struct attention *a, struct sdw_attention_block *block, float *floats,
+                  int64_t n, int head, int64_t first)
+{
+    int left = a->queries - (int)first;
+    *block = (struct sdw_attention_block){
+        .width = a->padded, .used = a->width, .scale = a->geometry.scale * LOG2_E};
+    block->rows = left < SDW_ATTENTION_ROWS ? left : SDW_ATTENTION_ROWS;
+    block->top = floats;
+    block->sum = block->top + SDW_ATTENTION_ROWS;
+    block->out = block->sum + SDW_ATTENTION_ROWS;
+    void *q = block->out + (size_t)SDW_ATTENTION_ROWS * (size_t)a->padded;
+    a->kernels->pack_queries(q, head_start(a, a->q, n, head, first), a->q->c, block->rows, a->width,
+                             a->padded);
+    block->q = q;
+    memset(block->out, 0, (size_t)block->rows * (size_t)a->padded * sizeof *block->out);
+    for (int r = 0; r < block->rows; r++) {
+        block->top[r] = -FLT_MAX;
+        block->sum[r] = 0;
+    }
+}
+
+/* A block of keys meets some queries; false when they see none of its keys, nor of those after. */
+static bool attend(const struct attention *a, struct sdw_attention_block *block, int64_t first,
+                   int64_t key, size_t at)
+{
+    if (a->geometry.causal && key > first + block->rows - 1)
+        return false;
+    int left = a->keys - (int)key;
+    block->keys = left < SDW_ATTENTION_KEYS ? left : SDW_ATTENTION_KEYS;
+    block->causal_first = a->geometry.causal ? (int)(first - key) : INT_MAX / 2;
+    block->k = a->packed_k + at * a->block_bytes;
+    block->v = a->packed_v + at * a->block_bytes;
+    a->kernels->attend_block(block);
+    return true;
+}
+
+/* A few groups of queries share each block of keys while it lies in the cache. */
 static void attend_tile(void *context, int64_t i, int thread)
 {
     const struct attention *a = context;
     int part = (int)(i % a->query_blocks), head = (int)(i / a->query_blocks % a->geometry.heads);
-    int64_t n = i / a->query_blocks / a->geometry.heads, first = (int64_t)part * SDW_ATTENTION_ROWS;
-    float *floats = (float *)(a->scratch + (size_t)thread * a->scratch_bytes);
-    struct sdw_attention_block block = {
-        .width = a->padded, .used = a->width, .scale = a->geometry.scale * LOG2_E};
-    block.rows =
-        a->queries - (int)first < SDW_ATTENTION_ROWS ? a->queries - (int)first : SDW_ATTENTION_ROWS;
-    block.scores = floats;
-    block.top = block.scores + SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
-    block.sum = block.top + SDW_ATTENTION_ROWS;
-    block.out = block.sum + SDW_ATTENTION_ROWS;
-    void *q = block.out + (size_t)SDW_ATTENTION_ROWS * (size_t)a->padded;
-    a->kernels->pack_queries(q, head_start(a, a->q, n, head, first), a->q->c, block.rows, a->width,
-                             a->padded);
-    block.q = q;
-    memset(block.out, 0, (size_t)block.rows * (size_t)a->padded * sizeof *block.out);
-    for (int r = 0; r < block.rows; r++) {
-        block.top[r] = -FLT_MAX;
-        block.sum[r] = 0;
+    int64_t n = i / a->query_blocks / a->geometry.heads, first = (int64_t)part * QUERIES;
+    float *scores = (float *)(a->scratch + (size_t)thread * a->scratch_bytes);
+    float *floats = scores + SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
+    struct sdw_attention_block group[GROUPS];
+    int groups = 0;
+    for (int64_t q = first; groups < GROUPS && q < a->queries; q += SDW_ATTENTION_ROWS) {
+        begin(a, &group[groups], floats + (size_t)groups * a->group_floats, n, head, q);
+        group[groups++].scores = scores;
     }
     size_t at = ((size_t)n * (size_t)a->geometry.heads + (size_t)head) * (size_t)a->key_blocks;
-    for (int b = 0; b < a->key_blocks; b++, at++) {
-        int64_t key = (int64_t)b * SDW_ATTENTION_KEYS;
-        if (a->geometry.causal && key > first + block.rows - 1)
+    for (int b = 0; b < a->key_blocks; b++) {
+        int64_t q = first, key = (int64_t)b * SDW_ATTENTION_KEYS;
+        bool seen = false;
+        for (int g = 0; g < groups; g++, q += SDW_ATTENTION_ROWS)
+            seen |= attend(a, &group[g], q, key, at + (size_t)b);
+        if (!seen)
             break;
-        block.keys =
-            a->keys - (int)key < SDW_ATTENTION_KEYS ? a->keys - (int)key : SDW_ATTENTION_KEYS;
-        block.causal_first = a->geometry.causal ? (int)(first - key) : INT_MAX / 2;
-        block.k = a->packed_k + at * a->block_bytes;
-        block.v = a->packed_v + at * a->block_bytes;
-        a->kernels->attend_block(&block);
     }
-    finish(a, &block, n, head, first);
+    for (int g = 0; g < groups; g++)
+        finish(a, &group[g], n, head, first + (int64_t)g * SDW_ATTENTION_ROWS);
 }
 
 void sdw_cpu_attention(struct sdw_device *dev, const struct sdw_tensor *out,
@@ -110,14 +139,15 @@ void sdw_cpu_attention(struct sdw_device *dev, const struct sdw_tensor *out,
     a.padded = (a.width + a.kernels->attention_pad - 1) / a.kernels->attention_pad *
                a.kernels->attention_pad;
     a.key_blocks = (a.keys + SDW_ATTENTION_KEYS - 1) / SDW_ATTENTION_KEYS;
-    a.query_blocks = (a.queries + SDW_ATTENTION_ROWS - 1) / SDW_ATTENTION_ROWS;
+    a.query_blocks = (a.queries + QUERIES - 1) / QUERIES;
     a.element = sdw_dtype_bytes(a.kernels->attention_dtype);
     a.block_bytes = (size_t)a.padded * SDW_ATTENTION_KEYS * a.element;
 
     int64_t heads = (int64_t)q->n * geometry.heads;
     size_t blocks = (size_t)heads * (size_t)a.key_blocks;
-    size_t row_floats = SDW_ATTENTION_KEYS + 2 + 2 * (size_t)a.padded;
-    a.scratch_bytes = (SDW_ATTENTION_ROWS * row_floats * sizeof(float) + 63) & ~(size_t)63;
+    size_t score_floats = SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
+    a.group_floats = SDW_ATTENTION_ROWS * (2 + 2 * (size_t)a.padded);
+    a.scratch_bytes = ((score_floats + GROUPS * a.group_floats) * sizeof(float) + 63) & ~(size_t)63;
     size_t bytes = 2 * blocks * a.block_bytes + (size_t)sdw_pool_threads() * a.scratch_bytes;
     char *memory = sdw_cpu_workspace(dev, bytes);
     if (!memory)
