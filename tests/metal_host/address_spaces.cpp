@@ -6,6 +6,7 @@
 #include "backend/metal/common.metal"
 
 #include "backend/metal/attention.metal"
+#include "backend/metal/attention_simdgroups.metal"
 #include "backend/metal/matrix.metal"
 #include "backend/metal/norm.metal"
 #include "backend/metal/pointwise.metal"

@@ -12,6 +12,7 @@ namespace {
 #include "backend/metal/common.metal"
 
 #include "backend/metal/attention.metal"
+#include "backend/metal/attention_simdgroups.metal"
 #include "backend/metal/matrix.metal"
 #include "backend/metal/norm.metal"
 #include "backend/metal/pointwise.metal"
@@ -111,6 +112,9 @@ const metal_host_kernel kernels[] = {
     KERNEL(act),    KERNEL(add),   KERNEL(attention_f32), KERNEL(attention_narrow),
     KERNEL(concat), KERNEL(embed), KERNEL(geglu),         KERNEL(matrix_f32),
     KERNEL(matrix_narrow), KERNEL(norm), KERNEL(upsample),
+#ifdef SDW_METAL_SIMDGROUPS
+    KERNEL(attention_simdgroups_f32), KERNEL(attention_simdgroups_narrow),
+#endif
 };
 
 } // namespace

@@ -83,7 +83,7 @@ const char *host_source_fault(const char *source)
     struct signature s;
     int kernels = 0;
     for (const char *at = source; next_kernel(&s, &at); kernels++) {
-        if (s.buffers >= 0 && !metal_host_kernel_find(s.name))
+        if (s.buffers >= 0 && !metal_host_kernel_find_simdgroups(s.name))
             note(&s, "not listed in tests/metal_host/kernels.cpp");
         if (s.buffers < 0)
             return fault;

@@ -10,15 +10,14 @@ struct tiles {
     uint stride; // of a row of q and kv: the head's width and one, against bank conflicts
 };
 
-// Rows first..first+count-1 of a head; past `limit` zeros.
+// Rows first..first+count-1 of a head, past `limit` zeros, in `columns` columns, past the head's width zeros.
 template <typename T>
 static inline void fetch_tile(threadgroup float *to, device const T *from, constant sdw_metal_attention &p, uint stride,
-                              int first, int count, int limit, ulong base, uint me)
+                              uint columns, int first, int count, int limit, ulong base, uint me)
 {
-    uint width = uint(p.width);
-    for (uint e = me; e < uint(count) * width; e += SDW_METAL_THREADS) {
-        uint row = e / width, c = e % width;
-        bool inside = first + int(row) < limit;
+    for (uint e = me; e < uint(count) * columns; e += SDW_METAL_THREADS) {
+        uint row = e / columns, c = e % columns;
+        bool inside = first + int(row) < limit && c < uint(p.width);
         to[row * stride + c] = inside ? float(from[base + ulong(first + int(row)) * uint(p.channels) + c]) : 0.0f;
     }
 }
@@ -79,19 +78,19 @@ static inline void attend(device T *out, device const T *q, device const T *k, d
     ulong base_q = ulong(group.z) * uint(p.queries) * uint(p.channels) + head;
     ulong base_k = ulong(group.z) * uint(p.keys) * uint(p.channels) + head;
     float sums[SDW_METAL_ATTENTION_SUMS] = {0.0f};
-    fetch_tile(t.q, q, p, t.stride, query_0, p.query_tile, p.queries, base_q, me);
+    fetch_tile(t.q, q, p, t.stride, width, query_0, p.query_tile, p.queries, base_q, me);
     if (me < queries) {
         t.top[me] = NOTHING;
         t.sum[me] = 0.0f;
     }
     int end = p.causal ? min(p.keys, query_0 + p.query_tile) : p.keys;
     for (int key_0 = 0; key_0 < end; key_0 += p.key_tile) {
-        fetch_tile(t.kv, k, p, t.stride, key_0, p.key_tile, p.keys, base_k, me);
+        fetch_tile(t.kv, k, p, t.stride, width, key_0, p.key_tile, p.keys, base_k, me);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         score(t, p, query_0, key_0, me);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         weigh(t, p, me);
-        fetch_tile(t.kv, v, p, t.stride, key_0, p.key_tile, p.keys, base_k, me);
+        fetch_tile(t.kv, v, p, t.stride, width, key_0, p.key_tile, p.keys, base_k, me);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         for (uint s = 0; s < SDW_METAL_ATTENTION_SUMS; s++) {
             uint e = me + s * SDW_METAL_THREADS, i = e / width, c = e % width;

@@ -18,6 +18,11 @@ typedef bfloat narrow; // language version 3.1
 typedef half narrow;
 #endif
 
+// Where a thread stands: in its group, and in the simdgroup of 32 threads that compute together.
+struct place {
+    uint thread_index, simdgroup, lane;
+};
+
 // Operands that come in either type are read through a uniform branch: these kernels wait for memory, not for it.
 static inline float load(device const void *from, int type, ulong i)
 {

@@ -25,7 +25,7 @@ static_assert(SDW_METAL_SILU == SDW_ACT_SILU && SDW_METAL_GELU == SDW_ACT_GELU &
 
 static const char *const kernel_names[] = {
 #define SDW_METAL_KERNEL(name) #name,
-    SDW_METAL_KERNELS(SDW_METAL_KERNEL)
+    SDW_METAL_KERNELS(SDW_METAL_KERNEL) SDW_METAL_KERNELS_SIMDGROUPS(SDW_METAL_KERNEL)
 #undef SDW_METAL_KERNEL
 };
 
@@ -270,7 +270,8 @@ static enum sdw_status make_pipelines(struct sdw_metal *metal, bool simdgroups,
         return SDW_DEVICE;
     void *pool = objc->pool_push();
     enum sdw_status status = SDW_OK;
-    for (int i = 0; i < SDW_METAL_KERNEL_COUNT && !status; i++)
+    int count = simdgroups ? SDW_METAL_KERNEL_COUNT : SDW_METAL_KERNEL_COUNT_PLAIN;
+    for (int i = 0; i < count && !status; i++)
         status = make_pipeline(metal, library, i, simdgroups, err);
     objc->pool_pop(pool);
     SDW_TELL(objc, library, release);
@@ -289,9 +290,10 @@ static enum sdw_status make_kernels(struct sdw_metal *metal, struct sdw_error *e
         simdgroups = false;
     }
     snprintf(metal->base.kernels, sizeof metal->base.kernels,
-             "linear, conv2d: %s, implicit; attention: flash; all in Metal Shading Language %s",
-             simdgroups ? "simdgroup matrices" : "tiled",
+             "linear, conv2d: %s, implicit; attention: flash%s; all in Metal Shading Language %s",
+             simdgroups ? "simdgroup matrices" : "tiled", simdgroups ? ", simdgroup matrices" : "",
              metal->base.compute == SDW_BF16 ? "3.1" : "2.3");
+    metal->simdgroups = simdgroups;
     metal->operations_max = simdgroups ? SDW_METAL_OPERATIONS_MAX : SDW_METAL_OPERATIONS_MAX_SLOWER;
     return simdgroups ? SDW_OK : make_pipelines(metal, false, err);
 }

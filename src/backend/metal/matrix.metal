@@ -71,11 +71,6 @@ static inline void finish(device void *out, device const float *bias, device con
     store(out, p.out_type, at, p.residual ? value + load(residual, p.out_type, at) : value);
 }
 
-// Where a thread stands: in its group, and in the simdgroup of 32 threads that compute together.
-struct place {
-    uint thread_index, simdgroup, lane;
-};
-
 #ifdef SDW_METAL_SIMDGROUPS
 
 // A simdgroup of the eight has 32 x 16 outputs of the tile, 4 x 2 matrices of 8 x 8 that its threads hold in common.

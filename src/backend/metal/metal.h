@@ -27,12 +27,17 @@ extern const struct sdw_backend sdw_backend_metal;
     X(matrix_narrow)                                                                               \
     X(norm)                                                                                        \
     X(upsample)
+/* And those that only GPUs with simdgroup matrices have. */
+#define SDW_METAL_KERNELS_SIMDGROUPS(X)                                                            \
+    X(attention_simdgroups_f32)                                                                    \
+    X(attention_simdgroups_narrow)
 
 enum sdw_metal_kernel {
 #define SDW_METAL_KERNEL(name) SDW_METAL_KERNEL_##name,
-    SDW_METAL_KERNELS(SDW_METAL_KERNEL)
+    SDW_METAL_KERNELS(SDW_METAL_KERNEL) SDW_METAL_KERNELS_SIMDGROUPS(SDW_METAL_KERNEL)
 #undef SDW_METAL_KERNEL
-        SDW_METAL_KERNEL_COUNT
+        SDW_METAL_KERNEL_COUNT,
+    SDW_METAL_KERNEL_COUNT_PLAIN = SDW_METAL_KERNEL_attention_simdgroups_f32 /* before the first */
 };
 
 /* A command buffer holds what is queued until somebody waits, which is a step of a model, but no
@@ -51,6 +56,7 @@ struct sdw_metal {
     void *device, *queue; /* id<MTLDevice>, id<MTLCommandQueue> */
     void *pipeline[SDW_METAL_KERNEL_COUNT];
     unsigned long group_bytes_max, buffer_bytes_max;
+    bool simdgroups;                   /* matrices are multiplied by simdgroups */
     bool unified;                      /* processor and GPU have one memory */
     void *commands, *encoder;          /* what is being encoded, or NULL */
     int encoded;                       /* dispatches in it */

@@ -31,6 +31,8 @@ struct sdw_metal_matrix {
 /* attention.metal: queries a group, keys a step, by the width of a head; a thread holds up to
  * SDW_METAL_ATTENTION_SUMS of the group's outputs in registers. */
 #define SDW_METAL_ATTENTION_SUMS 16
+/* attention_simdgroups.metal: the same number of registers, as matrices of 8 x 8 in the group. */
+#define SDW_METAL_ATTENTION_MATRICES (SDW_METAL_ATTENTION_SUMS * SDW_METAL_THREADS / 64)
 
 struct sdw_metal_attention {
     int queries, keys, channels, width;
