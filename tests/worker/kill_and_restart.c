@@ -5,7 +5,8 @@
  * image has the bytes of a run that nothing interrupted. Some of the kills are SIGTERM.
  *
  * A round is one start, some threads that submit, read and cancel, and the kill under their hands.
- * What was answered is written down at once: an answer is a promise. */
+ * What was answered is written down at once: an answer is a promise. A job in whose same step the
+ * worker dies five times fails, so in each third round the kill waits for a step. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +29,9 @@
 
 #define JOBS_MAX     4096
 #define EVENTS_MAX   64
-#define READERS_MAX  4 /* that come again in a round */
-#define SUBMITS      2 /* new jobs a round */
+#define SUBMITS      2 /* new jobs a round, */
+#define OPEN_MAX     8 /* but no more than these that have not ended */
+#define MOVES_EACH   3 /* rounds: in one of so many a step is done before the kill */
 #define SEEDS        2
 #define PATIENCE_S   60
 #define REQUEST_MAX  512
@@ -41,6 +43,7 @@ struct job {
     char key[24], id[64];       /* id: "" until the POST was answered */
     int seed, kind;             /* kind: of steps_of */
     bool asked, cancelled;      /* a DELETE was sent; it was answered */
+    bool over;                  /* a reader has its end */
     int seen;                   /* the last event that a reader has */
     uint64_t event[EVENTS_MAX]; /* what they said, hashed; event 1 is the first */
 };
@@ -236,6 +239,24 @@ static void take_event(struct job *job, const char *text, size_t length, bool la
         bad("job %s: event %d is %.*s", job->id, id, (int)length, text);
     job->event[id] = sum;
     job->seen = id;
+    job->over = !progress;
+}
+
+/* Takes the events of `all` that are whole, from *at on. */
+static void take_events(struct job *job, const struct bytes *all, size_t *at, bool late)
+{
+    if (*at == 0) {
+        const char *head = strstr(all->data, "\r\n\r\n");
+        if (!head)
+            return;
+        if (strncmp(all->data + 9, "200", 3) != 0)
+            bad("job %s: its stream is answered %.12s", job->id, all->data);
+        *at = (size_t)(head - all->data) + 4;
+    }
+    for (const char *end; (end = strstr(all->data + *at, "\n\n"));) {
+        take_event(job, all->data + *at, (size_t)(end - all->data) - *at, late);
+        *at = (size_t)(end - all->data) + 2;
+    }
 }
 
 /* Reads from where the last reader was to the end, or until the worker is killed. One reader a job
@@ -252,18 +273,11 @@ static void follow(struct job *job, bool late)
     if (fd < 0)
         return;
     add_bytes(&all, "", 0);
-    while ((length = recv(fd, block, sizeof block, 0)) > 0)
+    while ((length = recv(fd, block, sizeof block, 0)) > 0) {
         add_bytes(&all, block, (size_t)length);
-    close(fd);
-    char *head = strstr(all.data, "\r\n\r\n");
-    if (head && strncmp(all.data + 9, "200", 3) != 0)
-        bad("job %s: its stream is answered %.12s", job->id, all.data);
-    if (head)
-        at = (size_t)(head - all.data) + 4;
-    for (char *end; head && (end = strstr(all.data + at, "\n\n"));) {
-        take_event(job, all.data + at, (size_t)(end - all.data) - at, late);
-        at = (size_t)(end - all.data) + 2;
+        take_events(job, &all, &at, late);
     }
+    close(fd);
     free(all.data);
 }
 
@@ -308,7 +322,7 @@ static bool start(void)
     const char *const args[] = {program, "--model", "models/demo", "--worker-id", "killed",
                                 "--port", "0", "--bind-addr", "127.0.0.1", "--threads", "1",
                                 "--state-dir", state_dir, "--log-file", log_file,
-                                "--save-every-ms", "0", "--keep-jobs", "100000", NULL};
+                                "--save-every-ms", "0", "--keep-jobs", "10000", NULL};
     /* clang-format on */
     log_start = stat(log_file, &info) == 0 ? (long)info.st_size : 0;
     return posix_spawn(&server, program, NULL, NULL, (char **)(uintptr_t)args, environ) == 0;
@@ -368,15 +382,61 @@ static void begin(pthread_t *threads, int *count, void *(*what)(void *), struct 
         ++*count;
 }
 
+/* Follows the jobs that have not ended, as far as anybody was told; returns how many. */
+static int begin_readers(pthread_t *threads, struct job **open)
+{
+    int count = 0;
+    for (int i = 0; i < job_count; i++)
+        if (jobs[i].id[0] && !jobs[i].over) {
+            open[count] = &jobs[i];
+            begin(threads, &count, follow_on, &jobs[i]);
+        }
+    return count;
+}
+
+/* Steps that these jobs have done; an end counts more than any. */
+static int steps_done(struct job **open, int count)
+{
+    char path[128];
+    int sum = 0;
+    struct bytes text;
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "/v1/jobs/%s", open[i]->id);
+        if (answer(&text, "GET", path, "", "") == 200) {
+            sum += strstr(text.data, "\"ended_at\":null") ? 0 : EVENTS_MAX;
+            sum += atoi(strstr(text.data, "\"step\":") + 7);
+        }
+        free(text.data);
+    }
+    return sum;
+}
+
+static void wait_for_a_step(struct job **open, int count)
+{
+    int before = steps_done(open, count);
+    double end_s = now_s() + PATIENCE_S;
+    while (count > 0 && steps_done(open, count) == before && now_s() < end_s)
+        nap_ms(2);
+}
+
+static int open_jobs(void)
+{
+    int count = 0;
+    for (int i = 0; i < job_count; i++)
+        count += !jobs[i].over;
+    return count;
+}
+
 /* False when the worker does not start any more. */
 static bool play(int round)
 {
-    pthread_t threads[READERS_MAX + SUBMITS + 1];
-    int count = 0, known = job_count;
+    pthread_t threads[OPEN_MAX + 1];
+    struct job *open[OPEN_MAX];
+    bool moves = round % MOVES_EACH == 0;
     if (!start())
         return false;
     kills++;
-    if (below(5) == 0) { /* before it is ready */
+    if (!moves && below(4) == 0) { /* before it is ready */
         nap_ms(below(120));
         finish(SIGKILL);
         return true;
@@ -384,16 +444,17 @@ static bool play(int round)
     if (!ready())
         return false;
     submit_again();
-    for (int i = known < READERS_MAX ? 0 : known - READERS_MAX; i < known; i++)
-        if (jobs[i].id[0])
-            begin(threads, &count, follow_on, &jobs[i]);
-    for (int n = 0; n < SUBMITS; n++)
+    int known = begin_readers(threads, open), count = known;
+    for (int n = 0; n < SUBMITS && open_jobs() < OPEN_MAX; n++)
         begin(threads, &count, submit_and_follow, new_job(round, n));
     nap_ms(below(40));
-    if (below(3) == 0 && known > 0 && jobs[known - 1].id[0]) {
-        jobs[known - 1].asked = true;
-        begin(threads, &count, cancel_it, &jobs[known - 1]);
+    if (known > 0 && below(3) == 0) {
+        struct job *job = open[below(known)];
+        job->asked = true;
+        begin(threads, &count, cancel_it, job);
     }
+    if (moves)
+        wait_for_a_step(open, known);
     nap_ms(below(90));
     finish(below(8) == 0 ? SIGTERM : SIGKILL);
     while (count > 0)
