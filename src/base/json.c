@@ -50,7 +50,7 @@ static void put_quoted(struct sdw_json *json, const char *value)
         } else if (*s == '"' || *s == '\\' || *s < 0x20) {
             char escape[8];
             const char *pair = escapes;
-            while (*pair && *pair != *s)
+            while (*pair && (unsigned char)*pair != *s)
                 pair += 2;
             snprintf(escape, sizeof escape, *pair ? "\\%c" : "\\u%04x", *pair ? pair[1] : *s);
             put(json, escape, strlen(escape));

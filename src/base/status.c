@@ -16,7 +16,7 @@ static const struct {
 #undef SDW_STATUS_ROW
 };
 
-enum sdw_status sdw_fail(struct sdw_error *err, enum sdw_status status, const char *format, ...)
+enum sdw_status(sdw_fail)(struct sdw_error *err, enum sdw_status status, const char *format, ...)
 {
     if (err) {
         va_list args;
@@ -28,7 +28,7 @@ enum sdw_status sdw_fail(struct sdw_error *err, enum sdw_status status, const ch
     return status;
 }
 
-enum sdw_status sdw_fail_errno(struct sdw_error *err, const char *format, ...)
+enum sdw_status(sdw_fail_errno)(struct sdw_error *err, const char *format, ...)
 {
     int number = errno;
     enum sdw_status status = number == ENOMEM ? SDW_MEMORY : SDW_IO;

@@ -177,6 +177,7 @@ static int bound_port(int fd)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
+    memset(&address, 0, sizeof address);
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
         return 0;
     return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port

@@ -209,7 +209,7 @@ enum sdw_status sdw_request_text(const struct sdw_hub *hub, struct sdw_text *bod
     curl_easy_setopt(request, CURLOPT_XFERINFOFUNCTION, stop_when_cancelled);
     curl_easy_setopt(request, CURLOPT_XFERINFODATA, (void *)hub);
     curl_easy_setopt(request, CURLOPT_NOPROGRESS, 0L);
-    struct sdw_error sentence;
+    struct sdw_error sentence = {.status = SDW_IO};
     enum sdw_status status = SDW_OK;
     for (int tries = 1;; tries++) {
         long code = 0;

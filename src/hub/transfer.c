@@ -230,7 +230,7 @@ static enum sdw_status after_failure(struct transfers *all, struct transfer *tra
 {
     long code = 0;
     curl_easy_getinfo(transfer->request, CURLINFO_RESPONSE_CODE, &code);
-    struct sdw_error sentence;
+    struct sdw_error sentence = {.status = SDW_IO};
     if (transfer->write_errno) {
         errno = transfer->write_errno;
         return sdw_fail_errno(

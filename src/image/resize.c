@@ -1,6 +1,7 @@
 /* resize.c: see resize.h. A pass resamples rows; weights are computed once for each column. */
 #include "image/resize.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,9 +11,9 @@
 
 /* Output value i is the sum of weight[i * width_max + k] * input[first[i] + k], k < count[i]. */
 struct filter {
-    int *first, *count;
+    int *first, *count; /* [size] */
     int32_t *weight;
-    int width_max;
+    int size, width_max;
 };
 
 static double sinc(double x)
@@ -34,6 +35,8 @@ static void filter_free(struct filter *filter)
 
 static bool filter_new(struct filter *filter, int from, int to)
 {
+    assert(to > 0);
+    filter->size = to;
     double scale = (double)from / to, stretch = scale > 1 ? scale : 1, support = LOBES * stretch;
     filter->width_max = (int)ceil(support) * 2 + 1;
     filter->first = malloc((size_t)to * sizeof(int));
@@ -63,10 +66,10 @@ static uint8_t clip(int32_t sum)
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-/* One line: `to` values that lie `step` bytes apart, out of `in` likewise. */
-static void line(uint8_t *out, const uint8_t *in, int to, size_t step, const struct filter *filter)
+/* One line: values that lie `step` bytes apart, out of `in` likewise. */
+static void line(uint8_t *out, const uint8_t *in, size_t step, const struct filter *filter)
 {
-    for (int i = 0; i < to; i++) {
+    for (int i = 0; i < filter->size; i++) {
         const int32_t *weight = filter->weight + (size_t)i * (size_t)filter->width_max;
         const uint8_t *from = in + (size_t)filter->first[i] * step;
         int32_t sum = 1 << (PRECISION_BITS - 1);
@@ -83,12 +86,12 @@ static void pass(struct sdw_image *to, const struct sdw_image *from, bool rows,
     size_t out_row = (size_t)to->width * channels;
     for (size_t line_at = 0; line_at < (rows ? (size_t)from->height : in_row); line_at++) {
         if (!rows) {
-            line(to->pixels + line_at, from->pixels + line_at, to->height, in_row, filter);
+            line(to->pixels + line_at, from->pixels + line_at, in_row, filter);
             continue;
         }
         for (size_t c = 0; c < channels; c++)
-            line(to->pixels + line_at * out_row + c, from->pixels + line_at * in_row + c, to->width,
-                 channels, filter);
+            line(to->pixels + line_at * out_row + c, from->pixels + line_at * in_row + c, channels,
+                 filter);
     }
 }
 

@@ -354,6 +354,7 @@ enum sdw_status sdw_jobs_submit(struct sdw_jobs *jobs, char id[SDW_JOB_ID_MAX],
 /* One more reference to a job in memory, or the first one to a job that is only stored. */
 static struct sdw_job *hold(struct sdw_jobs *jobs, const char *id, const char *key)
 {
+    assert(id || key);
     struct sdw_error err;
     bool found = false;
     struct sdw_job *job = jobs->newest;

@@ -359,12 +359,12 @@ enum sdw_status sdw_model_config_from(struct sdw_model_config *config,
     return status;
 }
 
-enum sdw_status sdw_model_config_read(struct sdw_model_config *config, const char *folder,
+enum sdw_status sdw_model_config_read(struct sdw_model_config *config, const char *path,
                                       struct sdw_error *err)
 {
     struct sdw_model_source *source;
     enum sdw_status status =
-        sdw_model_source_open(&source, &(struct sdw_model_source_options){.path = folder}, err);
+        sdw_model_source_open(&source, &(struct sdw_model_source_options){.path = path}, err);
     if (!status)
         status = sdw_model_config_from(config, source, err);
     sdw_model_source_close(source);

@@ -19,13 +19,14 @@ void sdw_attention_load(struct sdw_attention_layer *layer, struct sdw_loader *lo
                         enum sdw_attention_style style, int width, int context_width, int heads)
 {
     enum sdw_bias bias = styles[style].bias;
+    int head_width = width / heads;
     layer->q = sdw_load_linear(loader, styles[style].q, width, width, bias);
     layer->k = sdw_load_linear(loader, styles[style].k, context_width, width, bias);
     layer->v = sdw_load_linear(loader, styles[style].v, context_width, width, bias);
     layer->out = sdw_load_linear(loader, styles[style].out, width, width, SDW_BIAS);
     layer->geometry = (struct sdw_attention_geometry){
         .heads = heads,
-        .scale = 1.0f / sqrtf((float)(width / heads)),
+        .scale = 1.0f / sqrtf((float)head_width),
         .causal = styles[style].causal,
     };
 }

@@ -5,6 +5,7 @@
  * is double precision. */
 #include "sample/internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* ---- alpha_bar ---- */
@@ -40,6 +41,7 @@ static float beta_at(const struct sdw_schedule_config *config, int i)
 /* Lin et al. 2023, algorithm 1: the roots are shifted and stretched so that the last one is 0. */
 static void rescale_to_zero_snr(double *alpha_bar, int n)
 {
+    assert(n > 0);
     double first = sqrt(alpha_bar[0]), last = sqrt(alpha_bar[n - 1]);
     for (int i = 0; i < n; i++) {
         double root = (sqrt(alpha_bar[i]) - last) * first / (first - last);
@@ -98,10 +100,10 @@ enum sdw_status sdw_sampler_reserve(struct sdw_sampler *s, int total, struct sdw
 
 double sdw_spaced_timestep(const struct sdw_schedule_config *config, int j, int steps, int points)
 {
-    int train = config->num_train_timesteps, left = points - 1 - j;
+    int train = config->num_train_timesteps, left = points - 1 - j, stride = train / points;
     double t;
     if (config->timestep_spacing == SDW_SPACING_LEADING)
-        t = (double)left * (train / points) + config->steps_offset;
+        t = (double)left * stride + config->steps_offset;
     else if (config->timestep_spacing == SDW_SPACING_TRAILING)
         t = rint(train - j * ((double)train / steps)) - 1;
     else

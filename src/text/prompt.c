@@ -185,7 +185,7 @@ enum sdw_status sdw_prompt_parse(struct sdw_prompt *prompt, const char *text, si
         return sdw_fail(err, SDW_TOO_LARGE, "the prompt has %zu bytes, the limit is %d", text_bytes,
                         SDW_PROMPT_BYTES_MAX);
     prompt->text = malloc(text_bytes + 1);
-    prompt->span = malloc((text_bytes + 2) * sizeof *prompt->span); /* one a byte, at most */
+    prompt->span = calloc(text_bytes + 2, sizeof *prompt->span); /* one a byte, at most */
     enum sdw_status status = SDW_OK;
     if (!prompt->text || !prompt->span)
         status = sdw_fail(err, SDW_MEMORY, "no memory for a prompt of %zu bytes", text_bytes);

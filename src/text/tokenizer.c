@@ -300,7 +300,7 @@ static int32_t rank_of(const struct sdw_tokenizer *tokenizer, const struct word 
     memcpy(key, word->text + word->start[i], (size_t)left);
     key[left] = ' ';
     memcpy(key + left + 1, word->text + word->start[i + 1], (size_t)right);
-    const json_t *rank = json_object_getn(tokenizer->merges, key, (size_t)(left + right + 1));
+    const json_t *rank = json_object_getn(tokenizer->merges, key, (size_t)left + (size_t)right + 1);
     return rank ? (int32_t)json_integer_value(rank) : NO_RANK;
 }
 
