@@ -43,7 +43,7 @@ struct job {
     char key[24], id[64];       /* id: "" until the POST was answered */
     int seed, kind;             /* kind: of steps_of */
     bool asked, cancelled;      /* a DELETE was sent; it was answered */
-    bool over;                  /* a reader has its end */
+    _Atomic bool over;          /* a reader has its end */
     int seen;                   /* the last event that a reader has */
     uint64_t event[EVENTS_MAX]; /* what they said, hashed; event 1 is the first */
 };
