@@ -203,37 +203,45 @@ int64_t sdw_unet_parameters(const struct sdw_unet *unet)
 struct pass {
     struct sdw_unet *unet;
     struct sdw_device *dev;
-    const struct sdw_unet_context *context;
+    struct sdw_unet_context *context;
+    struct sdw_tensor latents, waves; /* [n,h,w,in_channels] and [n,1,1,channels] f32, uploaded */
     struct sdw_tensor time; /* [n,1,1,time_width]: silu of the time embedding, compute type */
     struct sdw_tensor skip[SKIPS_MAX];
     int skips;
 };
 
-static struct sdw_tensor embed_time(const struct pass *pass, const float *timesteps)
+static struct sdw_tensor upload_waves(const struct pass *pass, const float *timesteps)
 {
     const struct sdw_unet_config *config = &pass->unet->config;
-    const struct sdw_unet_context *context = pass->context;
-    struct sdw_device *dev = pass->dev;
-    int n = context->n, width = config->level[0].channels;
-    struct sdw_tensor out = sdw_tensor_new(dev, dev->compute, n, 1, 1, config->time_width);
+    int n = pass->context->n, width = config->level[0].channels;
     float *waves = malloc((size_t)n * (size_t)width * sizeof *waves);
     if (!waves) {
-        sdw_device_fail(dev, SDW_MEMORY, "no memory for %d timesteps", n);
-        return out;
+        sdw_device_fail(pass->dev, SDW_MEMORY, "no memory for %d timesteps", n);
+        return (struct sdw_tensor){0};
     }
     for (int i = 0; i < n; i++)
         sdw_sinusoid(waves + (size_t)i * (size_t)width, timesteps[i], width,
                      config->flip_sin_to_cos, config->freq_shift);
-    struct sdw_tensor wave = sdw_upload_new(dev, waves, n, 1, 1, width);
+    struct sdw_tensor uploaded = sdw_upload_new(pass->dev, waves, n, 1, 1, width);
     free(waves);
+    return uploaded;
+}
+
+static struct sdw_tensor embed_time(struct pass *pass)
+{
+    const struct sdw_unet_config *config = &pass->unet->config;
+    const struct sdw_unet_context *context = pass->context;
+    struct sdw_device *dev = pass->dev;
+    struct sdw_tensor *waves = &pass->waves;
+    struct sdw_tensor out = sdw_tensor_new(dev, dev->compute, context->n, 1, 1, config->time_width);
     if (pass->unet->time_cond)
-        sdw_add(dev, &wave, &wave, &context->time_cond);
-    struct sdw_tensor time = sdw_time_embedding_forward(dev, &pass->unet->time, &wave);
+        sdw_add(dev, waves, waves, &context->time_cond);
+    struct sdw_tensor time = sdw_time_embedding_forward(dev, &pass->unet->time, waves);
     if (config->addition_time_width > 0)
         sdw_add(dev, &time, &time, &context->addition);
     sdw_act(dev, &out, &time, SDW_ACT_SILU);
     sdw_tensor_free(dev, &time);
-    sdw_tensor_free(dev, &wave);
+    sdw_tensor_free(dev, waves);
     return out;
 }
 
@@ -309,12 +317,12 @@ static struct sdw_tensor go_up(struct pass *pass, const struct sdw_unet_stage *s
                                 pass->dev->compute);
 }
 
-/* out [n,h,w,out_channels] f32 from sample [n,h,w,in_channels] f32, which is used up. */
-static struct sdw_tensor forward(struct pass *pass, struct sdw_tensor sample)
+/* [n,h,w,out_channels] f32 from the latents, which are used up. */
+static struct sdw_tensor forward(struct pass *pass)
 {
     struct sdw_unet *unet = pass->unet;
     struct sdw_device *dev = pass->dev;
-    struct sdw_tensor x = sdw_operand_take(dev, &sample);
+    struct sdw_tensor x = sdw_operand_take(dev, &pass->latents);
     pass->skip[pass->skips++] = sdw_conv_new(dev, unet->conv_in, &x, dev->stream);
     sdw_tensor_free(dev, &x);
     for (int i = 0; i < unet->config.levels; i++)
@@ -330,9 +338,19 @@ static struct sdw_tensor forward(struct pass *pass, struct sdw_tensor sample)
     return out;
 }
 
+/* What is the same in every step but for the numbers. It may be run again, so it takes a copy of
+ * the pass that it uses up. */
+static void run_step(void *argument)
+{
+    struct pass pass = *(const struct pass *)argument;
+    pass.time = embed_time(&pass);
+    pass.context->result = forward(&pass);
+    sdw_tensor_free(pass.dev, &pass.time);
+}
+
 enum sdw_status sdw_unet_forward(struct sdw_unet *unet, float *out, const float *sample,
                                  const float *timesteps, int h, int w,
-                                 const struct sdw_unet_context *context, struct sdw_error *err)
+                                 struct sdw_unet_context *context, struct sdw_error *err)
 {
     assert(h > 0 && w > 0 && context->unet == unet);
     struct sdw_device *dev = unet->dev;
@@ -345,10 +363,12 @@ enum sdw_status sdw_unet_forward(struct sdw_unet *unet, float *out, const float 
     sdw_nhwc_from_nchw(nhwc, sample, n, in, h, w);
     /* Before the first operator, so that a device with a queue need not be waited for in between.
      */
-    struct sdw_tensor latents = sdw_upload_new(dev, nhwc, n, h, w, in);
-    pass.time = embed_time(&pass, timesteps);
-    struct sdw_tensor result = forward(&pass, latents);
-    sdw_tensor_free(dev, &pass.time);
+    pass.latents = sdw_upload_new(dev, nhwc, n, h, w, in);
+    pass.waves = upload_waves(&pass, timesteps);
+    if (context->result.h != h || context->result.w != w)
+        sdw_recording_free(dev, &context->step);
+    sdw_recording_run(dev, &context->step, run_step, &pass);
+    struct sdw_tensor result = context->result; /* the tape, if there is one, keeps its address */
     sdw_download(dev, nhwc, &result);
     sdw_tensor_free(dev, &result);
     enum sdw_status status = sdw_sync(dev, err);

@@ -43,7 +43,7 @@ void sdw_unet_context_free(struct sdw_unet_context *context); /* NULL is allowed
  * trained on. */
 enum sdw_status sdw_unet_forward(struct sdw_unet *unet, float *out, const float *sample,
                                  const float *timesteps, int h, int w,
-                                 const struct sdw_unet_context *context, struct sdw_error *err);
+                                 struct sdw_unet_context *context, struct sdw_error *err);
 
 size_t sdw_unet_bytes(const struct sdw_unet *unet);
 int64_t sdw_unet_parameters(const struct sdw_unet *unet);

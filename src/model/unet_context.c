@@ -142,6 +142,7 @@ void sdw_unet_context_free(struct sdw_unet_context *context)
     if (!context)
         return;
     struct sdw_device *dev = context->unet->dev;
+    sdw_recording_free(dev, &context->step);
     for (int i = 0; i < context->stored; i++)
         sdw_tensor_free(dev, &context->storage[i]);
     sdw_tensor_free(dev, &context->addition);

@@ -6,6 +6,7 @@
 #include "nn/resnet.h"
 #include "nn/time_embedding.h"
 #include "nn/transformer.h"
+#include "tensor/recording.h"
 
 /* One resolution, on the way down or up. */
 struct sdw_unet_stage {
@@ -38,6 +39,8 @@ struct sdw_unet_context {
     int stored;
     struct sdw_tensor addition;  /* XL: [n,1,1,time_width], added to the time embedding */
     struct sdw_tensor time_cond; /* LCM: [n,1,1,channels], added to the sinusoid */
+    struct sdw_recording step;   /* from the uploaded inputs to `result` */
+    struct sdw_tensor result;    /* [n,h,w,out_channels] f32; live within sdw_unet_forward */
 };
 
 /* Calls visit for every transformer, in the order of their keys. */

@@ -27,6 +27,13 @@ void sdw_device_fail(struct sdw_device *dev, enum sdw_status status, const char 
     dev->failure.status = status;
 }
 
+bool sdw_device_stopped(struct sdw_device *dev)
+{
+    if (!dev->failure.status && dev->cancel && atomic_load(dev->cancel))
+        sdw_device_fail(dev, SDW_CANCELLED, "cancelled");
+    return dev->failure.status != SDW_OK;
+}
+
 enum sdw_status sdw_sync(struct sdw_device *dev, struct sdw_error *err)
 {
     dev->ops->sync(dev);

@@ -47,6 +47,11 @@ void sdw_device_init(struct sdw_device *dev, const struct sdw_ops *ops);
 void sdw_device_fail(struct sdw_device *dev, enum sdw_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Asked before every operator: a forward pass takes seconds on a CPU, an operator a fraction of
+ * one, so this is where a job can be stopped in time. True when the device has failed or is
+ * cancelled. */
+bool sdw_device_stopped(struct sdw_device *dev);
+
 /* Waits for the queue and returns the first failure since the last call, which it clears: the
  * device can be used again. */
 enum sdw_status sdw_sync(struct sdw_device *dev, struct sdw_error *err);

@@ -20,15 +20,6 @@ static bool is_float(const struct sdw_device *dev, const struct sdw_tensor *t)
     return t->dtype == dev->compute || t->dtype == dev->stream || t->dtype == SDW_F32;
 }
 
-/* A forward pass takes seconds on a CPU, an operator a fraction of one: this is where a job can be
- * stopped in time. */
-static bool stopped(struct sdw_device *dev)
-{
-    if (!dev->failure.status && dev->cancel && atomic_load(dev->cancel))
-        sdw_device_fail(dev, SDW_CANCELLED, "cancelled");
-    return dev->failure.status != SDW_OK;
-}
-
 /* What an operator that is no matrix product reads and writes. */
 static double traffic(const struct sdw_tensor *out, const struct sdw_tensor *in)
 {
@@ -44,7 +35,7 @@ static const char *form(const struct sdw_weight *weight)
 /* Runs `call` when the device is well, timed under the formatted name when it is being profiled. */
 #define RUN(dev, operations, bytes, call, ...)                                                     \
     do {                                                                                           \
-        if (stopped(dev))                                                                          \
+        if (sdw_device_stopped(dev))                                                               \
             return;                                                                                \
         if (!(dev)->profile) {                                                                     \
             (dev)->ops->call;                                                                      \

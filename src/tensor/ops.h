@@ -121,6 +121,14 @@ struct sdw_ops {
     /* Measures what the device can do at most, which takes about a second. NULL: it cannot tell. */
     void (*limits)(struct sdw_device *dev, struct sdw_limits *limits);
 
+    /* For recording.h; NULL where a device has none. Between begin and end nothing is run: what is
+     * queued is written down, and play queues all of it in one call. record_end returns NULL when
+     * the device could not; a failure that it met is noted as always. */
+    void (*record_begin)(struct sdw_device *dev);
+    void *(*record_end)(struct sdw_device *dev);
+    void (*record_play)(struct sdw_device *dev, void *tape);
+    void (*record_free)(struct sdw_device *dev, void *tape);
+
     /* Waits for all queued work; device failures that show up late are noted with sdw_device_fail.
      */
     void (*sync)(struct sdw_device *dev);

@@ -2,10 +2,12 @@
  * whose kernels are compiled for its processor.
  *
  * What the real driver queues, this one queues too: a copy happens when somebody waits or a kernel
- * runs, so that memory which is reused too early is seen. Memory begins as NaNs.
+ * runs, so that memory which is reused too early is seen. Memory begins as NaNs. Launches that are
+ * captured run when their graph does; what the real driver refuses during a capture is refused.
  *
  * SDW_CUDA_HOST in the environment makes it another machine, for the sentences that people get:
- * "old-driver", "no-gpu", "old-gpu", "broken", "small" (64 MB left), "lost" (kernels fail, late).
+ * "old-driver", "no-gpu", "old-gpu", "broken", "small" (64 MB left), "lost" (kernels fail, late),
+ * "no-graphs" (captures fail).
  */
 #include "cuda_host/host.h"
 
@@ -24,6 +26,7 @@
 #define SHARED_MAX     (99 << 10) /* bytes, of compute capability 8.6 */
 #define SHARED_UNASKED (48 << 10)
 #define COPIES_MAX     64
+#define ARGUMENTS_MAX  256 /* bytes, of a kernel */
 #define ALIGN          256 /* bytes */
 
 static size_t bytes_used;
@@ -41,6 +44,24 @@ struct function {
     size_t shared_max;
 };
 
+/* A graph, and what is made of it: launches in their order. */
+struct CUgraph_st {
+    struct launch {
+        const struct host_kernel *kernel;
+        unsigned grid[3], threads;
+        size_t shared_bytes;
+        unsigned char arguments[ARGUMENTS_MAX];
+    } * launch;
+    int count;
+};
+
+static struct CUgraph_st *captured; /* NULL: launches run */
+static bool spoilt;                 /* the capture is */
+static int graphs_alive;
+
+/* For tests: launches of whole graphs, since the library was opened. */
+EXPORT int cuda_host_graph_launches;
+
 static bool machine_is(const char *name)
 {
     const char *wanted = getenv("SDW_CUDA_HOST");
@@ -54,10 +75,40 @@ static void run_copies(void)
     copy_count = 0;
 }
 
+static bool refused(void)
+{
+    spoilt |= captured != NULL;
+    return captured != NULL;
+}
+
+static CUresult capture(const struct launch *launch)
+{
+    struct launch *more =
+        realloc(captured->launch, (size_t)(captured->count + 1) * sizeof *captured->launch);
+    if (!more)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    captured->launch = more;
+    captured->launch[captured->count++] = *launch;
+    return CUDA_SUCCESS;
+}
+
+static CUresult run_launch(const struct launch *launch)
+{
+    run_copies();
+    if (machine_is("lost"))
+        late = CUDA_ERROR_ILLEGAL_ADDRESS;
+    else
+        host_launch(launch->kernel, &launch->grid, launch->threads, launch->shared_bytes,
+                    launch->arguments);
+    return CUDA_SUCCESS;
+}
+
 static CUresult queue_copy(void *to, const void *from, size_t bytes)
 {
     if (late)
         return late;
+    if (refused())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (copy_count == COPIES_MAX)
         run_copies();
     copies[copy_count].to = to;
@@ -157,6 +208,7 @@ EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device)
 {
     (void)device;
     assert(bytes_used == 0 && "memory that nobody freed");
+    assert(graphs_alive == 0 && "a graph that nobody destroyed");
     return CUDA_SUCCESS;
 }
 
@@ -215,18 +267,82 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
                                void **parameters, void **extra)
 {
     const struct function *f = (const struct function *)function;
-    const unsigned grid[3] = {grid_x, grid_y, grid_z};
+    struct launch launch = {.kernel = f->kernel,
+                            .grid = {grid_x, grid_y, grid_z},
+                            .threads = block_x,
+                            .shared_bytes = shared_bytes};
     (void)stream;
     if (late)
         return late;
     if (block_y != 1 || block_z != 1 || extra || shared_bytes > f->shared_max)
         return CUDA_ERROR_INVALID_VALUE;
-    run_copies();
-    if (machine_is("lost"))
-        late = CUDA_ERROR_ILLEGAL_ADDRESS;
-    else
-        host_launch(f->kernel, &grid, block_x, shared_bytes, parameters[0]);
+    assert(f->kernel->arguments_bytes <= sizeof launch.arguments);
+    memcpy(launch.arguments, parameters[0], f->kernel->arguments_bytes);
+    return captured ? capture(&launch) : run_launch(&launch);
+}
+
+EXPORT CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode)
+{
+    (void)stream, (void)mode;
+    if (refused())
+        return CUDA_ERROR_ILLEGAL_STATE;
+    spoilt = machine_is("no-graphs");
+    captured = calloc(1, sizeof *captured);
+    return captured ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)
+{
+    (void)stream;
+    *graph = spoilt ? NULL : captured;
+    if (spoilt && captured) {
+        free(captured->launch);
+        free(captured);
+    }
+    captured = NULL;
+    graphs_alive += *graph != NULL;
+    return *graph ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+}
+
+EXPORT CUresult cuGraphInstantiate(CUgraphExec *made, CUgraph graph, unsigned long long flags)
+{
+    struct CUgraph_st *copy = calloc(1, sizeof *copy);
+    size_t bytes = (size_t)graph->count * sizeof *graph->launch;
+    *made = NULL;
+    if (!copy || flags || !(copy->launch = malloc(bytes + 1))) {
+        free(copy);
+        return flags ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    memcpy(copy->launch, graph->launch, bytes);
+    copy->count = graph->count;
+    graphs_alive++;
+    *made = (CUgraphExec)copy;
     return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuGraphLaunch(CUgraphExec made, CUstream stream)
+{
+    const struct CUgraph_st *graph = (const struct CUgraph_st *)made;
+    (void)stream;
+    if (late || refused())
+        return late ? late : CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    cuda_host_graph_launches++;
+    for (int i = 0; i < graph->count; i++)
+        run_launch(&graph->launch[i]);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuGraphDestroy(CUgraph graph)
+{
+    graphs_alive--;
+    free(graph->launch);
+    free(graph);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuGraphExecDestroy(CUgraphExec made)
+{
+    return cuGraphDestroy((CUgraph)made);
 }
 
 /* The size stands before the memory. */
@@ -234,6 +350,8 @@ EXPORT CUresult cuMemAlloc(CUdeviceptr *memory, size_t bytes)
 {
     size_t left, all;
     cuMemGetInfo(&left, &all);
+    if (refused())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (bytes > left)
         return CUDA_ERROR_OUT_OF_MEMORY;
     char *block = aligned_alloc(ALIGN, (bytes + 2 * ALIGN - 1) & ~(size_t)(ALIGN - 1));
@@ -297,6 +415,8 @@ EXPORT CUresult cuStreamDestroy(CUstream stream)
 EXPORT CUresult cuStreamSynchronize(CUstream stream)
 {
     (void)stream;
+    if (refused())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     run_copies();
     return late;
 }

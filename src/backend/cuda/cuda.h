@@ -89,6 +89,12 @@ void sdw_cuda_upload(struct sdw_device *dev, void *to, const void *from_host, si
 void sdw_cuda_download(struct sdw_device *dev, void *to_host, const void *from, size_t bytes);
 size_t sdw_cuda_memory_free(struct sdw_device *dev);
 
+/* record.c */
+void sdw_cuda_record_begin(struct sdw_device *dev);
+void *sdw_cuda_record_end(struct sdw_device *dev);
+void sdw_cuda_record_play(struct sdw_device *dev, void *tape);
+void sdw_cuda_record_free(struct sdw_device *dev, void *tape);
+
 /* weight.c */
 struct sdw_weight *sdw_cuda_pack_linear(struct sdw_device *dev, const struct sdw_array *weight,
                                         const struct sdw_array *bias);
