@@ -5,7 +5,7 @@ import re
 from objects import COLOURS, OBJECTS
 
 COLOUR_NAMES = list(COLOURS)
-LAYOUTS = {"plain": 0.40, "small": 0.18, "large": 0.12, "two": 0.14, "left": 0.08, "right": 0.08}
+LAYOUTS = {"plain": 0.30, "small": 0.30, "large": 0.08, "two": 0.14, "left": 0.09, "right": 0.09}
 SIZE_WORDS = {"small": ["small", "tiny", "little"], "large": ["large", "huge", "big"]}
 UNCOUNTED = {"grapes", "fries", "dice"}
 OPENINGS = [("", 12), ("a photo of ", 3), ("a picture of ", 2), ("an image of ", 1), ("an emoji of ", 1), ("a drawing of ", 1)]
