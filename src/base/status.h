@@ -56,7 +56,8 @@ enum sdw_status sdw_fail(struct sdw_error *err, enum sdw_status status, const ch
 enum sdw_status sdw_fail_errno(struct sdw_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* What clang-tidy cannot see from a caller: the status comes back as it went in. */
+/* What clang-tidy cannot see from a caller: the status comes back as it went in, and is never
+ * SDW_OK. */
 #ifdef __clang_analyzer__
 #define sdw_fail(err, status, ...) ((sdw_fail)((err), (status), __VA_ARGS__), (status))
 #define sdw_fail_errno(err, ...)   ((sdw_fail_errno)((err), __VA_ARGS__), SDW_IO)

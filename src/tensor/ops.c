@@ -33,7 +33,7 @@ static const char *form(const struct sdw_weight *weight)
 }
 
 /* Runs `call` when the device is well, timed under the formatted name when it is being profiled. */
-#define RUN(dev, operations, bytes, call, ...)                                                     \
+#define RUN(dev, flops, moved, call, ...)                                                          \
     do {                                                                                           \
         if (sdw_device_stopped(dev))                                                               \
             return;                                                                                \
@@ -41,12 +41,13 @@ static const char *form(const struct sdw_weight *weight)
             (dev)->ops->call;                                                                      \
             return;                                                                                \
         }                                                                                          \
-        char name[SDW_PROFILE_NAME_MAX];                                                           \
-        snprintf(name, sizeof name, __VA_ARGS__);                                                  \
+        struct sdw_profile_row row = {.calls = 1, .operations = flops, .bytes = moved};            \
+        snprintf(row.name, sizeof row.name, __VA_ARGS__);                                          \
         double start = sdw_clock_seconds();                                                        \
         (dev)->ops->call;                                                                          \
         (dev)->ops->sync(dev);                                                                     \
-        sdw_profile_add((dev)->profile, name, sdw_clock_seconds() - start, operations, bytes);     \
+        row.seconds = sdw_clock_seconds() - start;                                                 \
+        sdw_profile_add((dev)->profile, &row);                                                     \
     } while (0)
 
 void sdw_linear(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in,

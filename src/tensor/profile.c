@@ -14,9 +14,9 @@ void sdw_profile_enter(struct sdw_profile *profile, enum sdw_profile_stage stage
         profile->stage = stage;
 }
 
-void sdw_profile_add(struct sdw_profile *profile, const char *name, double seconds,
-                     double operations, double bytes)
+void sdw_profile_add(struct sdw_profile *profile, const struct sdw_profile_row *more)
 {
+    const char *name = more->name;
     int i = 0;
     while (i < profile->count &&
            (profile->row[i].stage != profile->stage || strcmp(profile->row[i].name, name) != 0))
@@ -30,10 +30,10 @@ void sdw_profile_add(struct sdw_profile *profile, const char *name, double secon
     if (i == profile->count)
         profile->count++;
     row->stage = profile->stage;
-    row->calls++;
-    row->seconds += seconds;
-    row->operations += operations;
-    row->bytes += bytes;
+    row->calls += more->calls;
+    row->seconds += more->seconds;
+    row->operations += more->operations;
+    row->bytes += more->bytes;
 }
 
 static int slower_first(const void *a, const void *b)

@@ -29,8 +29,8 @@ struct sdw_profile {
                                   */
 };
 
-void sdw_profile_add(struct sdw_profile *profile, const char *name, double seconds,
-                     double operations, double bytes);
+/* Adds to the row of that name in the profile's stage, whatever stage `more` is of. */
+void sdw_profile_add(struct sdw_profile *profile, const struct sdw_profile_row *more);
 void sdw_profile_enter(struct sdw_profile *profile, enum sdw_profile_stage stage); /* or NULL */
 void sdw_profile_sort(struct sdw_profile *profile); /* slowest first */
 

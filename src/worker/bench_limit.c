@@ -24,10 +24,7 @@ static void gather(struct sdw_profile *sums, const struct sdw_profile *profile,
             continue;
         if (!each_shape)
             shorten(row.name);
-        sdw_profile_add(sums, row.name, row.seconds, row.operations, row.bytes);
-        for (int j = 0; j < sums->count; j++)
-            if (strcmp(sums->row[j].name, row.name) == 0)
-                sums->row[j].calls += row.calls - 1;
+        sdw_profile_add(sums, &row);
     }
     sdw_profile_sort(sums);
 }

@@ -81,6 +81,17 @@ static void take(float *to, struct step *step, struct sdw_recording *recording, 
     assert_int_equal(step->dev->scratch.count, 0);
 }
 
+/* Steps with and without a recording give the same bytes. */
+static void compare(struct step *step, struct sdw_recording *recording, int steps)
+{
+    float plain[COUNT], got[COUNT];
+    for (int seed = 0; seed < steps; seed++) {
+        take(plain, step, NULL, seed);
+        take(got, step, recording, seed);
+        assert_memory_equal(got, plain, sizeof got);
+    }
+}
+
 /* Graphs that the stand-in has launched so far. */
 static int launches(void)
 {
@@ -104,14 +115,9 @@ static void test_same(void **state)
     (void)state;
     struct step step;
     struct sdw_recording recording = {0};
-    float plain[COUNT], got[COUNT];
     begin(&step, open_device());
     int before = launches();
-    for (int seed = 0; seed < 6; seed++) {
-        take(plain, &step, NULL, seed);
-        take(got, &step, &recording, seed);
-        assert_memory_equal(got, plain, sizeof got);
-    }
+    compare(&step, &recording, 6);
     assert_int_equal(launches() - before, 5); /* all but the first */
     finish(&step, &recording);
 }
@@ -140,16 +146,11 @@ static void refused(const char *machine, bool uploads)
 {
     struct step step;
     struct sdw_recording recording = {0};
-    float plain[COUNT], got[COUNT];
     setenv("SDW_CUDA_HOST", machine, 1);
     begin(&step, open_device());
     step.uploads = uploads;
     int before = launches();
-    for (int seed = 0; seed < 4; seed++) {
-        take(plain, &step, NULL, seed);
-        take(got, &step, &recording, seed);
-        assert_memory_equal(got, plain, sizeof got);
-    }
+    compare(&step, &recording, 4);
     assert_true(recording.refused);
     assert_int_equal(launches(), before);
     finish(&step, &recording);

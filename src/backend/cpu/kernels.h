@@ -53,14 +53,13 @@ struct sdw_cpu_kernels {
     /* sum[i] += in[i] - shift[i], squares[i] += (in[i] - shift[i])^2 */
     void (*moments)(float *sum, float *squares, const float *in, const float *shift, int64_t n);
     float (*total)(const float *in, int64_t n);
+    float (*total_squares)(const float *in, float shift, int64_t n); /* of in[i] - shift */
 
     /* Nothing but multiply-adds in registers, `spin_operations` a round, to know the peak. The
      * second is of bf16, NULL where there are no such instructions. */
     float (*spin)(int64_t rounds);
     float (*spin_bf16)(int64_t rounds);
     int spin_operations, spin_bf16_operations;
-
-    float (*total_squares)(const float *in, float shift, int64_t n); /* of in[i] - shift */
 
     /* Attention in `attention_dtype`; bytes for each element of packed q, k and v follow from it.
      */
