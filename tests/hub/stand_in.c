@@ -197,18 +197,6 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *connection, 
     return result;
 }
 
-void stand_in_misbehave(struct stand_in *hub, const char *where, enum fault fault, int times,
-                        int code, int retry_after_s)
-{
-    pthread_mutex_lock(&hub->lock);
-    hub->where = where;
-    hub->fault = fault;
-    hub->code = code;
-    hub->retry_after_s = retry_after_s;
-    hub->times = times;
-    pthread_mutex_unlock(&hub->lock);
-}
-
 void stand_in_list(struct stand_in *hub, const char *text, size_t length)
 {
     pthread_mutex_lock(&hub->lock);
@@ -217,15 +205,38 @@ void stand_in_list(struct stand_in *hub, const char *text, size_t length)
     pthread_mutex_unlock(&hub->lock);
 }
 
+/* On a port of its own, which the hub's client is told. */
+static void open_door(struct stand_in *hub)
+{
+    char endpoint[64];
+    hub->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION,
+                                   0, NULL, NULL, answer, hub, MHD_OPTION_END);
+    assert(hub->daemon);
+    hub->port = MHD_get_daemon_info(hub->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
+    snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%d/", hub->port);
+    setenv("HF_ENDPOINT", endpoint, 1);
+}
+
 void stand_in_start(struct stand_in *hub)
 {
     *hub = (struct stand_in){.lock = PTHREAD_MUTEX_INITIALIZER};
     if (!listing_length)
         listing_length = write_listing(listing);
-    hub->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION,
-                                   0, NULL, NULL, answer, hub, MHD_OPTION_END);
-    assert(hub->daemon);
-    hub->port = MHD_get_daemon_info(hub->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
+    open_door(hub);
+}
+
+/* A broken download leaves requests behind, in threads and in the port's queue: the next one gets
+ * another port, so that none of them takes its fault. */
+void stand_in_misbehave(struct stand_in *hub, const char *where, enum fault fault, int times,
+                        int code, int retry_after_s)
+{
+    MHD_stop_daemon(hub->daemon);
+    hub->where = where;
+    hub->fault = fault;
+    hub->code = code;
+    hub->retry_after_s = retry_after_s;
+    hub->times = times;
+    open_door(hub);
 }
 
 void stand_in_stop(struct stand_in *hub)

@@ -37,10 +37,12 @@ struct stand_in {
     char unwanted[128]; /* a file that nobody needs and that was asked for */
 };
 
+/* Sets HF_ENDPOINT. */
 void stand_in_start(struct stand_in *hub);
 void stand_in_stop(struct stand_in *hub);
 
-/* The next `times` requests for paths ending in `where` meet a fault. */
+/* The next `times` requests for paths ending in `where` meet a fault; what was asked before is
+ * forgotten. Sets HF_ENDPOINT. */
 void stand_in_misbehave(struct stand_in *hub, const char *where, enum fault fault, int times,
                         int code, int retry_after_s);
 

@@ -28,12 +28,9 @@ static struct sdw_error err;
 static int setup(void **state)
 {
     (void)state;
-    char endpoint[64];
     strcpy(cache, "/tmp/sdw-hub-XXXXXX");
     assert_non_null(mkdtemp(cache));
     stand_in_start(&hub);
-    snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%d/", hub.port);
-    setenv("HF_ENDPOINT", endpoint, 1);
     setenv("HF_HUB_CACHE", cache, 1);
     setenv("NO_PROXY", "*", 1);
     unsetenv("HF_TOKEN");
