@@ -24,17 +24,17 @@
 enum operation {
     LINEAR,
     CONV,
+    CONV_DOUBLED, /* of a picture read at twice its size */
     ATTENTION,
     GROUP_NORM,
     LAYER_NORM,
     GEGLU,
     ADD,
     CONCAT,
-    UPSAMPLE,
     CAST
 };
-static const char *const names[] = {"linear", "conv2d", "attention", "group_norm", "layer_norm",
-                                    "geglu",  "add",    "concat",    "upsample",   "cast"};
+static const char *const names[] = {"linear",     "conv2d", "conv2d x2", "attention", "group_norm",
+                                    "layer_norm", "geglu",  "add",       "concat",    "cast"};
 
 /* `more` is the outputs of linear and conv2d, the keys of attention, the other channels of concat.
  */
@@ -65,6 +65,11 @@ static const struct shape shapes[] = {
     {CONV, 1, 256, 256, 256, 256, 0},
     {CONV, 1, 512, 512, 128, 128, 0},
     {CONV, 1, 512, 512, 128, 3, 0},
+    {CONV_DOUBLED, 2, 8, 8, 1280, 1280, 0},
+    {CONV_DOUBLED, 2, 16, 16, 1280, 1280, 0},
+    {CONV_DOUBLED, 2, 32, 32, 640, 640, 0},
+    {CONV_DOUBLED, 1, 128, 128, 512, 512, 0},
+    {CONV_DOUBLED, 1, 256, 256, 256, 256, 0},
     {ATTENTION, 2, 64, 64, 320, 4096, 8},
     {ATTENTION, 2, 32, 32, 640, 1024, 8},
     {ATTENTION, 2, 16, 16, 1280, 256, 8},
@@ -77,7 +82,6 @@ static const struct shape shapes[] = {
     {GEGLU, 2, 64, 64, 2560, 0, 0},
     {ADD, 2, 64, 64, 320, 0, 0},
     {CONCAT, 2, 64, 64, 320, 320, 0},
-    {UPSAMPLE, 1, 256, 256, 256, 0, 0},
     {CAST, 2, 64, 64, 320, 0, 0},
 };
 
@@ -104,11 +108,11 @@ static double work(const struct shape *s, int h, size_t in_bytes, size_t out_byt
     switch (s->op) {
     case LINEAR: return 2 * pixels * channels * s->more;
     case CONV: return 18 * pixels * channels * s->more;
+    case CONV_DOUBLED: return 72 * pixels * channels * s->more;
     case ATTENTION: return 4 * pixels * channels * s->more;
     case GEGLU: out = channels / 2; break;
     case ADD: channels *= 2; break;
     case CONCAT: channels = out = channels + s->more; break;
-    case UPSAMPLE: out *= 4; break;
     default: break;
     }
     return pixels * (channels * (double)in_bytes + out * (double)out_bytes);
@@ -133,8 +137,8 @@ static struct sdw_tensor filled(struct sdw_device *dev, enum sdw_dtype dtype, in
 /* A random weight [out,in,k,k], on the host; the caller frees it. */
 static float *random_weight(const struct shape *s, struct sdw_array *array)
 {
-    int k = s->op == CONV ? 3 : 1;
-    *array = (struct sdw_array){.rank = s->op == CONV ? 4 : 2, .dim = {s->more, s->c, k, k}};
+    int k = s->op == LINEAR ? 1 : 3;
+    *array = (struct sdw_array){.rank = s->op == LINEAR ? 2 : 4, .dim = {s->more, s->c, k, k}};
     int64_t count = sdw_array_count(array);
     float *values = malloc((size_t)count * sizeof *values);
     for (int64_t i = 0; values && i < count; i++)
@@ -143,21 +147,24 @@ static float *random_weight(const struct shape *s, struct sdw_array *array)
     return values;
 }
 
-static const struct sdw_conv_geometry same = {1, 1, 1, 1, 1};
+static bool is_layer(enum operation op)
+{
+    return op <= CONV_DOUBLED;
+}
 
 static void prepare(struct setup *u, struct sdw_device *dev, const struct shape *s, int h)
 {
     enum sdw_dtype stream = dev->stream, compute = dev->compute;
     bool product = is_product(s->op), narrow_in = product || s->op == GEGLU;
-    int out_c = s->op == LINEAR || s->op == CONV ? s->more
-                : s->op == CONCAT                ? s->c + s->more
-                : s->op == GEGLU                 ? s->c / 2
-                                                 : s->c;
-    int scale = s->op == UPSAMPLE ? 2 : 1;
+    int out_c = is_layer(s->op)   ? s->more
+                : s->op == CONCAT ? s->c + s->more
+                : s->op == GEGLU  ? s->c / 2
+                                  : s->c;
+    int scale = s->op == CONV_DOUBLED ? 2 : 1;
     *u = (struct setup){.dev = dev, .shape = s};
     u->a = filled(dev, narrow_in ? compute : stream, s->n, h, s->w, s->c);
-    u->out = filled(dev, s->op == ADD || s->op == LINEAR || s->op == CONV ? stream : compute, s->n,
-                    h * scale, s->w * scale, out_c);
+    u->out = filled(dev, s->op == ADD || is_layer(s->op) ? stream : compute, s->n, h * scale,
+                    s->w * scale, out_c);
     if (s->op == ATTENTION)
         u->b = filled(dev, compute, s->n, s->more, 1, s->c);
     if (s->op == ADD || s->op == CONCAT)
@@ -166,11 +173,12 @@ static void prepare(struct setup *u, struct sdw_device *dev, const struct shape 
         u->norm = dev->ops->buffer_new(dev, 2 * (size_t)s->c * sizeof *u->norm);
         dev->ops->upload(dev, u->norm, numbers, 2 * (size_t)s->c * sizeof *u->norm);
     }
-    if (s->op == LINEAR || s->op == CONV) {
+    if (is_layer(s->op)) {
         struct sdw_array array;
+        struct sdw_conv_geometry geometry = {1, 1, 1, 1, 1, s->op == CONV_DOUBLED};
         float *values = random_weight(s, &array);
-        u->weight = s->op == CONV ? dev->ops->pack_conv(dev, &array, NULL, same)
-                                  : dev->ops->pack_linear(dev, &array, NULL);
+        u->weight = s->op == LINEAR ? dev->ops->pack_linear(dev, &array, NULL)
+                                    : dev->ops->pack_conv(dev, &array, NULL, geometry);
         free(values);
     }
 }
@@ -191,18 +199,19 @@ static void compute_device(const struct setup *u)
     struct sdw_attention_geometry heads = {u->shape->heads, 0.1f, false};
     switch (u->shape->op) {
     case LINEAR: sdw_linear(dev, &u->out, &u->a, u->weight, SDW_ACT_NONE, NULL); break;
-    case CONV: sdw_conv2d(dev, &u->out, &u->a, u->weight, NULL); break;
+    case CONV:
+    case CONV_DOUBLED: sdw_conv2d(dev, &u->out, &u->a, u->weight, NULL); break;
     case ATTENTION: sdw_attention(dev, &u->out, &u->a, &u->b, &u->b, heads); break;
     case GROUP_NORM: sdw_group_norm(dev, &u->out, &u->a, &norm, SDW_ACT_SILU, NULL); break;
     case LAYER_NORM: sdw_layer_norm(dev, &u->out, &u->a, &norm); break;
     case GEGLU: sdw_geglu(dev, &u->out, &u->a); break;
     case ADD: sdw_add(dev, &u->out, &u->a, &u->b); break;
     case CONCAT: sdw_concat(dev, &u->out, &u->a, &u->b); break;
-    case UPSAMPLE: sdw_upsample(dev, &u->out, &u->a); break;
     case CAST: sdw_cast(dev, &u->out, &u->a); break;
     }
 }
 
+/* Without the copy that a doubled picture would cost it. */
 static void compute_onednn(const struct setup *u)
 {
     sdw_onednn_run(u->dev, &u->out, &u->a, (const struct sdw_cpu_weight *)u->weight, SDW_ACT_NONE,
@@ -243,6 +252,8 @@ static double seconds_direct(const struct setup *u, int repeats)
     float *values = random_weight(u->shape, &array);
     double seconds = 0;
     other.weight = &direct.base;
+    if (u->shape->op == CONV_DOUBLED)
+        other.a = filled(u->dev, u->a.dtype, u->out.n, u->out.h, u->out.w, u->a.c);
     if (sdw_onednn_pack(u->dev, &direct, &array))
         seconds = seconds_of(compute_onednn, &other, repeats);
     sdw_onednn_weight_free(direct.onednn);

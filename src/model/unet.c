@@ -106,7 +106,7 @@ static void load_up(struct sdw_unet *unet, struct sdw_loader *loader, int i)
     }
     if (l > 0)
         stage->resize = sdw_load_conv(loader, "upsamplers.0.conv", level->channels, level->channels,
-                                      3, sdw_conv_same(3));
+                                      3, sdw_conv_doubled());
     sdw_loader_leave(loader, mark);
 }
 

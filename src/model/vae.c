@@ -120,7 +120,7 @@ static void load_decoder(struct sdw_vae *vae, struct sdw_loader *loader)
         load_stage(vae, stage, loader, config->layers + 1, in, out);
         if (i < config->levels - 1)
             stage->resize =
-                sdw_load_conv(loader, "upsamplers.0.conv", out, out, 3, sdw_conv_same(3));
+                sdw_load_conv(loader, "upsamplers.0.conv", out, out, 3, sdw_conv_doubled());
         sdw_loader_leave(loader, inner);
         in = out;
     }

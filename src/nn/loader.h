@@ -84,4 +84,12 @@ static inline struct sdw_conv_geometry sdw_conv_same(int kernel)
         .stride = 1, .top = pad, .left = pad, .bottom = pad, .right = pad};
 }
 
+/* 3x3, of the picture at twice its size. */
+static inline struct sdw_conv_geometry sdw_conv_doubled(void)
+{
+    struct sdw_conv_geometry geometry = sdw_conv_same(3);
+    geometry.doubled = true;
+    return geometry;
+}
+
 #endif

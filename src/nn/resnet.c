@@ -4,6 +4,7 @@
 #include "nn/resnet.h"
 
 #include "nn/layers.h"
+#include "tensor/weight.h"
 
 #include <assert.h>
 
@@ -64,11 +65,12 @@ struct sdw_tensor sdw_upsample_forward(struct sdw_device *dev, const struct sdw_
                                        struct sdw_tensor in, bool keep, int h, int w,
                                        enum sdw_dtype dtype)
 {
-    struct sdw_tensor large = sdw_tensor_new(dev, dev->compute, in.n, h, w, in.c);
-    sdw_upsample(dev, &large, &in);
-    if (!keep)
-        sdw_tensor_free(dev, &in);
-    struct sdw_tensor out = sdw_conv_new(dev, conv, &large, dtype);
-    sdw_tensor_free(dev, &large);
+    struct sdw_tensor x = keep ? sdw_operand(dev, &in) : sdw_operand_take(dev, &in);
+    struct sdw_tensor out = sdw_tensor_new(dev, dtype, in.n, h, w, conv->out);
+    sdw_conv2d(dev, &out, &x, conv, NULL);
+    if (keep)
+        sdw_operand_free(dev, &x, &in);
+    else
+        sdw_tensor_free(dev, &x);
     return out;
 }

@@ -27,7 +27,9 @@ struct sdw_tensor sdw_resnet_forward(struct sdw_device *dev, const struct sdw_re
                                      struct sdw_tensor in, bool keep,
                                      const struct sdw_tensor *time);
 
-/* conv(nearest neighbour to h x w), of `dtype`. Frees `in`, unless `keep`. */
+/* conv(in) of `dtype`, h x w, where conv was packed with sdw_conv_doubled. Frees `in`, unless
+ * `keep`.
+ */
 struct sdw_tensor sdw_upsample_forward(struct sdw_device *dev, const struct sdw_weight *conv,
                                        struct sdw_tensor in, bool keep, int h, int w,
                                        enum sdw_dtype dtype);

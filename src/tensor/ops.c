@@ -73,14 +73,17 @@ void sdw_conv2d(struct sdw_device *dev, const struct sdw_tensor *out, const stru
     const struct sdw_conv_geometry *g = &weight->geometry;
     int k = weight->kernel;
     assert(k > 0 && in->c == weight->in && out->c == weight->out && in->n == out->n);
-    assert(out->h == (in->h + g->top + g->bottom - k) / g->stride + 1);
-    assert(out->w == (in->w + g->left + g->right - k) / g->stride + 1);
+    if (g->doubled)
+        assert(k == 3 && (out->h + 1) / 2 == in->h && (out->w + 1) / 2 == in->w);
+    else
+        assert(out->h == (in->h + g->top + g->bottom - k) / g->stride + 1 &&
+               out->w == (in->w + g->left + g->right - k) / g->stride + 1);
     assert(in->dtype == dev->compute && is_float(dev, out));
     assert(!residual || (same_shape(residual, out) && residual->dtype == out->dtype));
     double operations = 2.0 * (double)sdw_tensor_rows(out) * in->c * out->c * k * k;
     RUN(dev, operations, 0, conv2d(dev, out, in, weight, residual),
-        "conv2d %dx%d/%d [%d,%d,%d,%d] -> %d%s", k, k, g->stride, in->n, in->h, in->w, in->c,
-        out->c, form(weight));
+        "conv2d %dx%d/%d%s [%d,%d,%d,%d] -> %d%s", k, k, g->stride, g->doubled ? " doubled" : "",
+        in->n, in->h, in->w, in->c, out->c, form(weight));
 }
 
 void sdw_attention(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *q,
@@ -155,14 +158,6 @@ void sdw_concat(struct sdw_device *dev, const struct sdw_tensor *out, const stru
     assert(is_float(dev, a) && is_float(dev, b) && is_float(dev, out));
     RUN(dev, 0, traffic(out, a) + (double)sdw_tensor_bytes(b), concat(dev, out, a, b),
         "concat [%lld,%d+%d]", (long long)sdw_tensor_rows(a), a->c, b->c);
-}
-
-void sdw_upsample(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *in)
-{
-    assert(out->n == in->n && out->c == in->c && out->h >= in->h && out->w >= in->w);
-    assert(is_float(dev, in) && is_float(dev, out));
-    RUN(dev, 0, traffic(out, in), upsample(dev, out, in), "upsample [%d,%d,%d,%d]", in->n, in->h,
-        in->w, in->c);
 }
 
 void sdw_embed(struct sdw_device *dev, const struct sdw_tensor *out, const struct sdw_tensor *table,

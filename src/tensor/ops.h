@@ -30,6 +30,9 @@ enum sdw_act { SDW_ACT_NONE, SDW_ACT_SILU, SDW_ACT_GELU, SDW_ACT_QUICK_GELU, SDW
 struct sdw_conv_geometry {
     int stride;                   /* 1 or 2 */
     int top, left, bottom, right; /* zero padding, pixels */
+    /* The picture is read at twice its size: pixel (y, x) is in's (y/2, x/2), nearest neighbour;
+     * out is [n, 2h or 2h-1, 2w or 2w-1, o]. A 3x3 kernel, stride 1, padding 1 all round. */
+    bool doubled;
 };
 
 struct sdw_attention_geometry {
@@ -79,9 +82,6 @@ struct sdw_norm {
     /* out [n,h,w,ca+cb] = a [n,h,w,ca] beside b [n,h,w,cb]; types may differ. */                  \
     X(concat, (struct sdw_device * dev, const struct sdw_tensor *out, const struct sdw_tensor *a,  \
                const struct sdw_tensor *b))                                                        \
-    /* Nearest neighbour to out's size: pixel y reads floor(y * h / oh). Types may differ. */      \
-    X(upsample,                                                                                    \
-      (struct sdw_device * dev, const struct sdw_tensor *out, const struct sdw_tensor *in))        \
     /* out [n,t,1,c] = table [1,rows,1,c] at ids [n,t,1,1] (I32, on the device), 0 <= id < rows.   \
      */                                                                                            \
     X(embed, (struct sdw_device * dev, const struct sdw_tensor *out,                               \

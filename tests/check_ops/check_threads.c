@@ -87,7 +87,7 @@ static void *run(struct sdw_device *dev, const struct layer *l, enum sdw_dtype d
     struct sdw_array weight = {
         .data = values, .rank = l->kernel ? 4 : 2, .dim = {l->out, l->in, k, k}};
     struct sdw_array bias = {.data = biases, .rank = 1, .dim = {l->out}};
-    struct sdw_conv_geometry g = {l->stride, before, before, after, after};
+    struct sdw_conv_geometry g = {l->stride, before, before, after, after, false};
     struct sdw_weight *packed = l->kernel ? dev->ops->pack_conv(dev, &weight, &bias, g)
                                           : dev->ops->pack_linear(dev, &weight, &bias);
     struct sdw_tensor in = tensor_of(dev, dev->compute, l->n, l->h, l->w, l->in, 3);

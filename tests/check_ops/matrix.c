@@ -28,21 +28,22 @@ struct layer {
         pad_end; /* kernel 0: linear; pad_end: right and bottom only, as the VAE's downsampler */
     enum sdw_act act;
     int residual; /* 0 none, 1 elsewhere, 2 in place */
+    int doubled;  /* 1: the picture is read at twice its size; 2: less its last row and column */
 };
 
 static void check_layer(struct check *c, const struct layer *l, enum sdw_dtype out_dtype)
 {
     char name[128];
     snprintf(name, sizeof name,
-             "%s [%d,%d,%d,%d] -> %d, kernel %d, stride %d, act %d, residual %d, %s",
+             "%s [%d,%d,%d,%d] -> %d, kernel %d, stride %d, act %d, residual %d, doubled %d, %s",
              l->kernel ? "conv2d" : "linear", l->n, l->h, l->w, l->in, l->out, l->kernel, l->stride,
-             l->act, l->residual, sdw_dtype_name(out_dtype));
+             l->act, l->residual, l->doubled, sdw_dtype_name(out_dtype));
     if (!check_wanted(c, name))
         return;
     c->products = true;
     int k = l->kernel ? l->kernel : 1, before = l->kernel == 3 && !l->pad_end,
         after = l->kernel == 3;
-    struct sdw_conv_geometry g = {l->stride, before, before, after, after};
+    struct sdw_conv_geometry g = {l->stride, before, before, after, after, l->doubled > 0};
     float *values = random_weight(c, l->out, l->in, k), *biases = random_weight(c, l->out, 1, 1);
     struct sdw_array weight = {
         .data = values, .rank = l->kernel ? 4 : 2, .dim = {l->out, l->in, k, k}};
@@ -54,6 +55,10 @@ static void check_layer(struct check *c, const struct layer *l, enum sdw_dtype o
                               : devices[i]->ops->pack_linear(devices[i], &weight, &bias);
     int oh = (l->h + before + after - k) / l->stride + 1,
         ow = (l->w + before + after - k) / l->stride + 1;
+    if (l->doubled) {
+        oh = 2 * l->h - (l->doubled == 2);
+        ow = 2 * l->w - (l->doubled == 2);
+    }
     struct pair in = pair_random(c, c->fast->compute, l->n, l->h, l->w, l->in, 1);
     struct pair extra = pair_random(c, out_dtype, l->n, oh, ow, l->out, 1);
     struct pair out = l->residual == 2 ? extra : pair_new(c, out_dtype, l->n, oh, ow, l->out);
@@ -81,36 +86,46 @@ void check_matrix(struct check *c)
 {
     static const struct layer layers[] = {
         /* SD 1.5 and XL, fewer rows */
-        {1, 77, 1, 768, 768, 0, 1, 0, SDW_ACT_NONE, 2},
-        {1, 64, 1, 320, 2560, 0, 1, 0, SDW_ACT_NONE, 0},
-        {1, 32, 1, 1280, 320, 0, 1, 0, SDW_ACT_NONE, 1},
-        {2, 1, 1, 320, 1280, 0, 1, 0, SDW_ACT_SILU, 0},
-        {1, 77, 1, 768, 3072, 0, 1, 0, SDW_ACT_QUICK_GELU, 0},
-        {1, 77, 1, 3072, 768, 0, 1, 0, SDW_ACT_NONE, 2}, /* a sum that oneDNN splits in f32 */
-        {1, 16, 1, 1024, 640, 0, 1, 0, SDW_ACT_GELU, 1},
-        {1, 8, 8, 320, 320, 3, 1, 0, SDW_ACT_NONE, 0},
-        {2, 6, 6, 640, 320, 3, 1, 0, SDW_ACT_NONE, 1},
-        {1, 5, 5, 960, 640, 1, 1, 0, SDW_ACT_NONE, 2},
-        {1, 8, 8, 320, 320, 3, 2, 0, SDW_ACT_NONE, 0},
-        {1, 12, 12, 4, 320, 3, 1, 0, SDW_ACT_NONE, 0},
-        {1, 8, 8, 320, 4, 3, 1, 0, SDW_ACT_NONE, 0},
-        {1, 16, 16, 128, 128, 3, 2, 1, SDW_ACT_NONE, 0},
-        {1, 12, 12, 128, 3, 3, 1, 0, SDW_ACT_NONE, 0},
+        {1, 77, 1, 768, 768, 0, 1, 0, SDW_ACT_NONE, 2, 0},
+        {1, 64, 1, 320, 2560, 0, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 32, 1, 1280, 320, 0, 1, 0, SDW_ACT_NONE, 1, 0},
+        {2, 1, 1, 320, 1280, 0, 1, 0, SDW_ACT_SILU, 0, 0},
+        {1, 77, 1, 768, 3072, 0, 1, 0, SDW_ACT_QUICK_GELU, 0, 0},
+        {1, 77, 1, 3072, 768, 0, 1, 0, SDW_ACT_NONE, 2, 0}, /* a sum that oneDNN splits in f32 */
+        {1, 16, 1, 1024, 640, 0, 1, 0, SDW_ACT_GELU, 1, 0},
+        {1, 8, 8, 320, 320, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {2, 6, 6, 640, 320, 3, 1, 0, SDW_ACT_NONE, 1, 0},
+        {1, 5, 5, 960, 640, 1, 1, 0, SDW_ACT_NONE, 2, 0},
+        {1, 8, 8, 320, 320, 3, 2, 0, SDW_ACT_NONE, 0, 0},
+        {1, 12, 12, 4, 320, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 8, 8, 320, 4, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 16, 16, 128, 128, 3, 2, 1, SDW_ACT_NONE, 0, 0},
+        {1, 12, 12, 128, 3, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {2, 5, 4, 640, 640, 3, 1, 0, SDW_ACT_NONE, 0, 1},
+        {2, 3, 4, 1280, 1280, 3, 1, 0, SDW_ACT_NONE, 0, 2},
+        {2, 6, 8, 1280, 1280, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 9, 8, 128, 256, 3, 1, 0, SDW_ACT_NONE, 0, 1},
         /* odd */
-        {1, 1, 1, 1, 1, 0, 1, 0, SDW_ACT_NONE, 0},
-        {1, 1, 1, 7, 3, 0, 1, 0, SDW_ACT_GELU, 2},
-        {3, 13, 1, 33, 65, 0, 1, 0, SDW_ACT_SILU, 1},
-        {1, 1, 1, 32, 16, 3, 1, 0, SDW_ACT_NONE, 0},
-        {1, 1, 9, 32, 48, 3, 1, 0, SDW_ACT_NONE, 1},
-        {2, 7, 5, 96, 80, 3, 1, 0, SDW_ACT_NONE, 2},
-        {1, 4, 4, 16, 16, 3, 1, 0, SDW_ACT_NONE, 0},
-        {3, 5, 6, 16, 144, 3, 1, 0, SDW_ACT_NONE, 1},
-        {1, 21, 35, 48, 64, 3, 1, 0, SDW_ACT_NONE, 2},
-        {1, 2, 30, 112, 208, 3, 1, 0, SDW_ACT_NONE, 0},
-        {1, 15, 13, 24, 40, 3, 1, 0, SDW_ACT_NONE, 0},
-        {2, 9, 7, 17, 19, 3, 2, 0, SDW_ACT_NONE, 1},
-        {1, 7, 11, 5, 6, 3, 2, 1, SDW_ACT_NONE, 0},
-        {1, 3, 3, 9, 4, 1, 1, 0, SDW_ACT_NONE, 0},
+        {1, 1, 1, 1, 1, 0, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 1, 1, 7, 3, 0, 1, 0, SDW_ACT_GELU, 2, 0},
+        {3, 13, 1, 33, 65, 0, 1, 0, SDW_ACT_SILU, 1, 0},
+        {1, 1, 1, 32, 16, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 1, 9, 32, 48, 3, 1, 0, SDW_ACT_NONE, 1, 0},
+        {2, 7, 5, 96, 80, 3, 1, 0, SDW_ACT_NONE, 2, 0},
+        {1, 4, 4, 16, 16, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {3, 5, 6, 16, 144, 3, 1, 0, SDW_ACT_NONE, 1, 0},
+        {1, 21, 35, 48, 64, 3, 1, 0, SDW_ACT_NONE, 2, 0},
+        {1, 2, 30, 112, 208, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 15, 13, 24, 40, 3, 1, 0, SDW_ACT_NONE, 0, 0},
+        {2, 9, 7, 17, 19, 3, 2, 0, SDW_ACT_NONE, 1, 0},
+        {1, 7, 11, 5, 6, 3, 2, 1, SDW_ACT_NONE, 0, 0},
+        {1, 3, 3, 9, 4, 1, 1, 0, SDW_ACT_NONE, 0, 0},
+        {1, 1, 1, 32, 16, 3, 1, 0, SDW_ACT_NONE, 1, 1},
+        {1, 1, 1, 32, 16, 3, 1, 0, SDW_ACT_NONE, 0, 2},
+        {3, 13, 7, 96, 48, 3, 1, 0, SDW_ACT_NONE, 2, 2},
+        {2, 5, 9, 16, 32, 3, 1, 0, SDW_ACT_NONE, 1, 2},
+        {1, 3, 5, 17, 9, 3, 1, 0, SDW_ACT_NONE, 0, 2},
+        {2, 4, 3, 20, 6, 3, 1, 0, SDW_ACT_NONE, 0, 1},
     };
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
         check_layer(c, &layers[i], c->fast->stream);

@@ -120,10 +120,6 @@ static void check_pointwise(struct check *c, int n, int h, int w, int channels)
         sdw_concat(c->fast, &out.fast, &a.fast, &b.fast);
         sdw_concat(c->plain, &out.plain, &a.plain, &b.plain);
         pair_check(c, &out, "pointwise concat %s", shape);
-        out = pair_new(c, to, n, 2 * h, 2 * w + 1, channels);
-        sdw_upsample(c->fast, &out.fast, &a.fast);
-        sdw_upsample(c->plain, &out.plain, &a.plain);
-        pair_check(c, &out, "pointwise upsample %s", shape);
         pair_free(c, &b);
         b = pair_random(c, from, n, h, w, 2 * channels, 6);
         out = pair_new(c, to, n, h, w, channels);

@@ -111,7 +111,7 @@ template <typename... A> call<A...> call_of(void (*)(A...));
 const metal_host_kernel kernels[] = {
     KERNEL(act),    KERNEL(add),   KERNEL(attention_f32), KERNEL(attention_narrow),
     KERNEL(concat), KERNEL(embed), KERNEL(geglu),         KERNEL(matrix_f32),
-    KERNEL(matrix_narrow), KERNEL(norm), KERNEL(upsample),
+    KERNEL(matrix_narrow), KERNEL(norm),
 #ifdef SDW_METAL_SIMDGROUPS
     KERNEL(attention_simdgroups_f32), KERNEL(attention_simdgroups_narrow),
 #endif

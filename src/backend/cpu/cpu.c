@@ -20,7 +20,8 @@
 #define CACHE_LINE           64
 #define HUGE_PAGE            ((size_t)2 << 20)
 #define HUGE_BYTES_MIN       (2 * HUGE_PAGE)
-#define WIDEN_FLOATS         65536         /* of one tile of sdw_cpu_staging */
+#define WIDEN_FLOATS         65536 /* of one tile of sdw_cpu_staging */
+#define INPUTS_MANY          1280
 #define WINOGRAD_KERNELS_MAX (1280 * 1024) /* in * out of a weight that takes Winograd's form */
 
 static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable", "avx2", "avx512",
@@ -185,24 +186,27 @@ static void weight_free(struct sdw_device *dev, struct sdw_weight *weight)
 
 /* Winograd's form of a weight takes 16/9 of its memory in bf16, 4 times as much in f32. That pays
  * where the pictures are big, and there channels are few: of SD 1.5's UNet the levels of 64x64 and
- * 32x32, a third of its work in a tenth of its weights, and the whole VAE. */
+ * 32x32, a third of its work in a tenth of its weights, and the whole VAE. Of a doubled picture it
+ * takes no more than the direct form in bf16. */
 static bool suits_winograd(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
 {
     const struct sdw_conv_geometry *g = &weight->geometry;
+    bool wide = cpu->base.compute == SDW_F32, larger = wide || !g->doubled;
     if (weight->kernel != 3 || g->stride != 1 || !g->top || !g->left || !g->bottom || !g->right ||
-        (int64_t)weight->in * weight->out > WINOGRAD_KERNELS_MAX)
+        (larger && (int64_t)weight->in * weight->out > WINOGRAD_KERNELS_MAX))
         return false;
-    return cpu->base.compute == SDW_F32
-               ? sdw_winograd_f32_usable(weight->in, weight->out)
-               : cpu->isa >= SDW_ISA_AVX512_BF16 && sdw_winograd_usable(weight->in, weight->out);
+    return wide ? sdw_winograd_f32_usable(weight->in, weight->out)
+                : cpu->isa >= SDW_ISA_AVX512_BF16 && sdw_winograd_usable(weight->in, weight->out);
 }
 
-/* oneDNN divides long f32 sums of a linear layer between the threads where there are few rows,
- * which rounds to other bytes for another number of them; our own kernel does not, and is as fast.
- */
-static bool splits_sums(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
+/* Whether oneDNN's f32 sums are to be avoided; our own kernel is as fast. Those of a linear layer
+ * it divides between the threads where there are few rows, which rounds to other bytes for another
+ * number of them. Those of a convolution of 1280 channels come out with twice our error on AVX2. */
+static bool sums_badly(const struct sdw_cpu *cpu, const struct sdw_weight *weight)
 {
-    return cpu->base.compute == SDW_F32 && weight->kernel == 0;
+    bool long_sum = weight->kernel == 3 && weight->in >= INPUTS_MANY;
+    return cpu->base.compute == SDW_F32 &&
+           (weight->kernel == 0 || (cpu->isa == SDW_ISA_AVX2 && long_sum));
 }
 
 /* Fills the one form of the weight that its operator will use. */
@@ -224,13 +228,13 @@ static bool pack_form(struct sdw_device *dev, struct sdw_cpu_weight *w,
     }
     if (suits_winograd(cpu, &w->base)) {
         w->base.form = ", Winograd F(2,3)";
-        w->winograd = sdw_winograd_pack(array, bias, &w->base.bytes);
+        w->winograd = sdw_winograd_pack(array, bias, w->base.geometry.doubled, &w->base.bytes);
         if (!w->winograd)
             sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for a weight [%d,%d,3,3]", dev->id,
                             w->base.out, w->base.in);
         return w->winograd != NULL;
     }
-    bool onednn = cpu->onednn && !splits_sums(cpu, &w->base);
+    bool onednn = cpu->onednn && !sums_badly(cpu, &w->base);
     w->base.form = onednn ? ", oneDNN" : ", ours";
     return (onednn ? sdw_onednn_pack : sdw_matrix_pack)(dev, w, array);
 }
@@ -280,6 +284,25 @@ void sdw_cpu_linear(struct sdw_device *dev, const struct sdw_tensor *out,
     (w->onednn ? sdw_onednn_run : sdw_matrix_run)(dev, out, in, w, act, residual);
 }
 
+/* oneDNN reads a picture as it is: it gets a doubled copy. */
+static void run_onednn(struct sdw_device *dev, const struct sdw_tensor *out,
+                       const struct sdw_tensor *in, const struct sdw_cpu_weight *w,
+                       const struct sdw_tensor *residual)
+{
+    struct sdw_tensor large = *in;
+    if (w->base.geometry.doubled) {
+        large.h = out->h;
+        large.w = out->w;
+        large.data = buffer_new(dev, sdw_tensor_bytes(&large));
+        if (!large.data)
+            return;
+        sdw_cpu_double(dev, &large, in);
+    }
+    sdw_onednn_run(dev, out, &large, w, SDW_ACT_NONE, residual);
+    if (large.data != in->data)
+        buffer_free(dev, large.data);
+}
+
 void sdw_cpu_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *in, const struct sdw_weight *weight,
                     const struct sdw_tensor *residual)
@@ -287,8 +310,10 @@ void sdw_cpu_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
     const struct sdw_cpu_weight *w = (const struct sdw_cpu_weight *)weight;
     if (w->tiled)
         sdw_winograd_f32_run(dev, out, in, w, residual);
+    else if (w->onednn)
+        run_onednn(dev, out, in, w, residual);
     else if (!w->winograd)
-        (w->onednn ? sdw_onednn_run : sdw_matrix_run)(dev, out, in, w, SDW_ACT_NONE, residual);
+        sdw_matrix_run(dev, out, in, w, SDW_ACT_NONE, residual);
     else if (!sdw_winograd_run(out, in, w->winograd, residual))
         sdw_device_fail(dev, SDW_MEMORY, "%s: no memory for the tiles of a convolution", dev->id);
 }
@@ -313,7 +338,6 @@ static void fill_fast(struct sdw_ops *ops)
     ops->act = sdw_cpu_act;
     ops->add = sdw_cpu_add;
     ops->concat = sdw_cpu_concat;
-    ops->upsample = sdw_cpu_upsample;
     ops->cast = sdw_cpu_cast; /* embed stays the reference: a few rows a prompt */
 }
 

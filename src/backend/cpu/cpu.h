@@ -87,8 +87,6 @@ void sdw_ref_add(struct sdw_device *dev, const struct sdw_tensor *out, const str
                  const struct sdw_tensor *b);
 void sdw_ref_concat(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *a, const struct sdw_tensor *b);
-void sdw_ref_upsample(struct sdw_device *dev, const struct sdw_tensor *out,
-                      const struct sdw_tensor *in);
 void sdw_ref_embed(struct sdw_device *dev, const struct sdw_tensor *out,
                    const struct sdw_tensor *table, const struct sdw_tensor *ids);
 void sdw_ref_cast(struct sdw_device *dev, const struct sdw_tensor *out,
@@ -122,10 +120,12 @@ void sdw_cpu_add(struct sdw_device *dev, const struct sdw_tensor *out, const str
                  const struct sdw_tensor *b);
 void sdw_cpu_concat(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *a, const struct sdw_tensor *b);
-void sdw_cpu_upsample(struct sdw_device *dev, const struct sdw_tensor *out,
-                      const struct sdw_tensor *in);
 void sdw_cpu_cast(struct sdw_device *dev, const struct sdw_tensor *out,
                   const struct sdw_tensor *in);
+
+/* pointwise.c: out [n,2h or 2h-1,2w or 2w-1,c] is in at twice its size, nearest neighbour. */
+void sdw_cpu_double(struct sdw_device *dev, const struct sdw_tensor *out,
+                    const struct sdw_tensor *in);
 
 /* matrix.c: linear layers and convolutions on our own f32 kernel, from panels that it packs. */
 bool sdw_matrix_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight,

@@ -60,8 +60,11 @@ static const float *tap_row(const struct matrix *m, int64_t r, int tap)
         return (const float *)in->data + r * in->c;
     int64_t x = r % out->w, y = r / out->w % out->h, n = r / out->w / out->h;
     int64_t iy = y * g->stride - g->top + tap / k, ix = x * g->stride - g->left + tap % k;
-    if (iy < 0 || iy >= in->h || ix < 0 || ix >= in->w)
+    int height = g->doubled ? out->h : in->h, width = g->doubled ? out->w : in->w;
+    if (iy < 0 || iy >= height || ix < 0 || ix >= width)
         return m->zeros;
+    iy >>= g->doubled;
+    ix >>= g->doubled;
     return (const float *)in->data + ((n * in->h + iy) * in->w + ix) * in->c;
 }
 

@@ -111,18 +111,18 @@ void sdw_cpu_concat(struct sdw_device *dev, const struct sdw_tensor *out,
     run_rows(dev, &(struct rows){.out = out, .a = a, .b = b, .row = concat_row});
 }
 
-static void upsample_row(const struct rows *rows, int64_t r, float *to, float *room)
+static void double_row(const struct rows *rows, int64_t r, float *to, float *room)
 {
     const struct sdw_tensor *in = rows->a, *out = rows->out;
     int64_t x = r % out->w, y = r / out->w % out->h, n = r / out->w / out->h;
-    int64_t from = (n * in->h + y * in->h / out->h) * in->w + x * in->w / out->w;
+    int64_t from = (n * in->h + y / 2) * in->w + x / 2;
     memcpy(to, sdw_cpu_row(rows->kernels, in, from, room), (size_t)out->c * sizeof *to);
 }
 
-void sdw_cpu_upsample(struct sdw_device *dev, const struct sdw_tensor *out,
-                      const struct sdw_tensor *in)
+void sdw_cpu_double(struct sdw_device *dev, const struct sdw_tensor *out,
+                    const struct sdw_tensor *in)
 {
-    run_rows(dev, &(struct rows){.out = out, .a = in, .row = upsample_row});
+    run_rows(dev, &(struct rows){.out = out, .a = in, .row = double_row});
 }
 
 static void cast_row(const struct rows *rows, int64_t r, float *to, float *room)

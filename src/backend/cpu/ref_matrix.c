@@ -23,18 +23,19 @@ void sdw_ref_linear(struct sdw_device *dev, const struct sdw_tensor *out,
 }
 
 /* One output value: the sum over the kernel's pixels that lie inside the picture. */
-static double conv_value(const struct sdw_cpu_weight *w, const struct sdw_tensor *in, int n, int y,
-                         int x, int o)
+static double conv_value(const struct sdw_cpu_weight *w, const struct sdw_tensor *out,
+                         const struct sdw_tensor *in, int n, int y, int x, int o)
 {
     const struct sdw_conv_geometry *g = &w->base.geometry;
-    int k = w->base.kernel;
+    int k = w->base.kernel, scale = g->doubled ? 2 : 1;
+    int height = g->doubled ? out->h : in->h, width = g->doubled ? out->w : in->w;
     double sum = w->bias[o];
     for (int ky = 0; ky < k; ky++)
         for (int kx = 0; kx < k; kx++) {
             int iy = y * g->stride - g->top + ky, ix = x * g->stride - g->left + kx;
-            if (iy < 0 || iy >= in->h || ix < 0 || ix >= in->w)
+            if (iy < 0 || iy >= height || ix < 0 || ix >= width)
                 continue;
-            int64_t at = (((int64_t)n * in->h + iy) * in->w + ix) * in->c;
+            int64_t at = (((int64_t)n * in->h + iy / scale) * in->w + ix / scale) * in->c;
             for (int i = 0; i < in->c; i++)
                 sum += (double)sdw_ref_get(in, at + i) *
                        w->plain[(((int64_t)o * in->c + i) * k + ky) * k + kx];
@@ -53,7 +54,7 @@ void sdw_ref_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
         for (int y = 0; y < out->h; y++)
             for (int x = 0; x < out->w; x++)
                 for (int o = 0; o < out->c; o++, at++) {
-                    double sum = conv_value(w, in, n, y, x, o);
+                    double sum = conv_value(w, out, in, n, y, x, o);
                     if (residual)
                         sum += sdw_ref_get(residual, at);
                     sdw_ref_set(out, at, (float)sum);

@@ -82,21 +82,6 @@ void sdw_ref_concat(struct sdw_device *dev, const struct sdw_tensor *out,
                                  : sdw_ref_get(b, r * b->c + c - a->c));
 }
 
-void sdw_ref_upsample(struct sdw_device *dev, const struct sdw_tensor *out,
-                      const struct sdw_tensor *in)
-{
-    int64_t at = 0;
-    (void)dev;
-    for (int n = 0; n < out->n; n++)
-        for (int y = 0; y < out->h; y++)
-            for (int x = 0; x < out->w; x++)
-                for (int c = 0; c < out->c; c++, at++) {
-                    int64_t iy = (int64_t)y * in->h / out->h, ix = (int64_t)x * in->w / out->w;
-                    sdw_ref_set(out, at,
-                                sdw_ref_get(in, ((n * in->h + iy) * in->w + ix) * in->c + c));
-                }
-}
-
 void sdw_ref_embed(struct sdw_device *dev, const struct sdw_tensor *out,
                    const struct sdw_tensor *table, const struct sdw_tensor *ids)
 {

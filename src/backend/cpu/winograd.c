@@ -1,11 +1,11 @@
 /* winograd.c: see winograd.h.
  *
- * The picture is cut into tiles of 2x2 outputs, each from 4x4 inputs. A work item is a block of
- * tiles times a range of output channels: it transforms its inputs to 16 matrices V [tiles, in],
- * multiplies each with the matrix U [in, out] of its position, 64 output channels at a time, and
- * transforms the 16 products back. Everything that an item touches between reading inputs and
- * writing outputs stays in its core's cache, and items share nothing, so there is no barrier: they
- * are handed out from the pool's counter. */
+ * The picture is cut into tiles of 2x2 outputs, each from 4x4 inputs, or from 3x3 of a picture that
+ * is doubled. A work item is a block of tiles times a range of output channels: it transforms its
+ * inputs to 16 (9) matrices V [tiles, in], multiplies each with the matrix U [in, out] of its
+ * position, 64 output channels at a time, and transforms the products back. Everything that an item
+ * touches between reading inputs and writing outputs stays in its core's cache, and items share
+ * nothing, so there is no barrier: they are handed out from the pool's counter. */
 #include "backend/cpu/winograd.h"
 
 #include "base/half.h"
@@ -17,8 +17,9 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define POSITIONS 16
-#define TILES_MAX 48 /* of a work item: V and the products stay in the second-level cache */
+#define POSITIONS         16
+#define POSITIONS_DOUBLED 9
+#define TILES_MAX         48 /* of a work item: V and the products stay in the second-level cache */
 #define ROWS                                                                                       \
     6 /* tiles that the inner kernel holds in registers, times BLOCK channels: 24 of 32 registers  \
        */
@@ -30,8 +31,10 @@
 
 struct sdw_winograd {
     int in, out;
+    bool doubled;
+    int positions;
     float *bias; /* [out] */
-    uint16_t *u; /* for each block of 64 outputs: [16][in/2][outputs of the block][2] */
+    uint16_t *u; /* for each block of 64 outputs: [positions][in/2][outputs of the block][2] */
 };
 
 bool sdw_winograd_usable(int in, int out)
@@ -60,6 +63,22 @@ TARGET static void transform_kernels(lanes u[POSITIONS], const lanes g[9])
     }
 }
 
+/* The same for a doubled picture: its middle two positions are one. */
+TARGET static void transform_kernels_doubled(lanes u[POSITIONS_DOUBLED], const lanes g[9])
+{
+    lanes t[3][3];
+    for (int x = 0; x < 3; x++) {
+        t[0][x] = g[x];
+        t[1][x] = g[x] + g[3 + x] + g[6 + x];
+        t[2][x] = g[6 + x];
+    }
+    for (int y = 0; y < 3; y++) {
+        u[3 * y] = t[y][0];
+        u[3 * y + 1] = t[y][0] + t[y][1] + t[y][2];
+        u[3 * y + 2] = t[y][2];
+    }
+}
+
 struct packing {
     struct sdw_winograd *to;
     const struct sdw_array *from;
@@ -73,18 +92,19 @@ static int block_width(const struct sdw_winograd *weight, int block)
 
 static uint16_t *block_start(const struct sdw_winograd *weight, int block)
 {
-    return weight->u + (size_t)block * BLOCK * POSITIONS * (size_t)weight->in;
+    return weight->u + (size_t)block * BLOCK * (size_t)weight->positions * (size_t)weight->in;
 }
 
 /* The kernels from input channel `i` to 16 output channels, transformed and rounded to bf16. */
-TARGET static void pack_kernels(__m256i u[POSITIONS], float rows[LANES][PACK_INPUTS * 9], int i)
+TARGET static void pack_kernels(const struct sdw_winograd *to, __m256i u[POSITIONS],
+                                float rows[LANES][PACK_INPUTS * 9], int i)
 {
     lanes g[9], values[POSITIONS];
     for (int tap = 0; tap < 9; tap++)
         for (int lane = 0; lane < LANES; lane++)
             g[tap][lane] = rows[lane][i * 9 + tap];
-    transform_kernels(values, g);
-    for (int p = 0; p < POSITIONS; p++)
+    (to->doubled ? transform_kernels_doubled : transform_kernels)(values, g);
+    for (int p = 0; p < to->positions; p++)
         u[p] = (__m256i)_mm512_cvtneps_pbh((__m512)values[p]);
 }
 
@@ -104,11 +124,11 @@ TARGET static void pack_channels(void *context, int64_t group, int thread)
         if (i % 2)
             continue;
         __m256i even[POSITIONS], odd[POSITIONS];
-        pack_kernels(even, rows, i % PACK_INPUTS);
-        pack_kernels(odd, rows, i % PACK_INPUTS + 1);
+        pack_kernels(to, even, rows, i % PACK_INPUTS);
+        pack_kernels(to, odd, rows, i % PACK_INPUTS + 1);
         uint16_t *u =
             block_start(to, block) + ((size_t)i / 2 * (size_t)width + (size_t)(first % BLOCK)) * 2;
-        for (int p = 0; p < POSITIONS; p++, u += (size_t)to->in * (size_t)width)
+        for (int p = 0; p < to->positions; p++, u += (size_t)to->in * (size_t)width)
             _mm512_store_si512(
                 u, _mm512_or_si512(_mm512_cvtepu16_epi32(even[p]),
                                    _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd[p]), 16)));
@@ -116,14 +136,17 @@ TARGET static void pack_channels(void *context, int64_t group, int thread)
 }
 
 struct sdw_winograd *sdw_winograd_pack(const struct sdw_array *weight, const struct sdw_array *bias,
-                                       size_t *bytes)
+                                       bool doubled, size_t *bytes)
 {
     struct sdw_winograd *packed = calloc(1, sizeof *packed);
     if (!packed)
         return NULL;
     packed->out = (int)weight->dim[0];
     packed->in = (int)weight->dim[1];
-    size_t size = (size_t)packed->in * (size_t)packed->out * POSITIONS * sizeof(uint16_t);
+    packed->doubled = doubled;
+    packed->positions = doubled ? POSITIONS_DOUBLED : POSITIONS;
+    size_t size =
+        (size_t)packed->in * (size_t)packed->out * (size_t)packed->positions * sizeof(uint16_t);
     packed->u = aligned_alloc(64, (size + 63) & ~(size_t)63);
     packed->bias = calloc((size_t)packed->out, sizeof(float));
     if (!packed->u || !packed->bias) {
@@ -213,6 +236,36 @@ TARGET static void transform_tile(const struct convolution *conv, int64_t tile, 
     }
 }
 
+/* The same of a doubled picture, from the pixels around the one that the tile shows twice. */
+TARGET static void transform_tile_doubled(const struct convolution *conv, int64_t tile, uint16_t *v,
+                                          size_t plane)
+{
+    int in = conv->in->c, per_picture = conv->tiles_x * conv->tiles_y;
+    int n = (int)(tile / per_picture), rest = (int)(tile % per_picture);
+    int y = rest / conv->tiles_x - 1, x = rest % conv->tiles_x - 1;
+    const uint16_t *d[3][3];
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            d[i][j] = pixel(conv, n, y + i, x + j);
+    for (int c = 0; c < in; c += LANES) {
+        __m512 t[3][3];
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; j++) {
+            __m512 middle = load_bf16(d[1][j] + c);
+            t[0][j] = _mm512_sub_ps(load_bf16(d[0][j] + c), middle);
+            t[1][j] = middle;
+            t[2][j] = _mm512_sub_ps(middle, load_bf16(d[2][j] + c));
+        }
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++) {
+            uint16_t *to = v + (size_t)(3 * i) * plane + c;
+            store_bf16(to, _mm512_sub_ps(t[i][0], t[i][1]));
+            store_bf16(to + plane, t[i][1]);
+            store_bf16(to + 2 * plane, _mm512_sub_ps(t[i][1], t[i][2]));
+        }
+    }
+}
+
 /* m [rows][BLOCK] = v [rows][in] . u [in/2][16 vectors][2]; rows and vectors are constants wherever
  * it is expanded. */
 FORCE void multiply(int rows, int vectors, float *m, const uint16_t *v, const uint16_t *u, int in)
@@ -284,7 +337,44 @@ FORCE void write_vector(const struct convolution *conv, int64_t at, __m512 value
     }
 }
 
-/* Y = A^T m A of one tile, `width` channels from channel `o` on. */
+/* Y = A^T m A: 16 channels of a tile's four outputs. */
+FORCE void transform_back(__m512 y[2][2], const float *m, size_t plane)
+{
+    __m512 top[4], bottom[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        __m512 m0 = _mm512_load_ps(m + (size_t)j * plane);
+        __m512 m1 = _mm512_load_ps(m + (size_t)(4 + j) * plane);
+        __m512 m2 = _mm512_load_ps(m + (size_t)(8 + j) * plane);
+        __m512 m3 = _mm512_load_ps(m + (size_t)(12 + j) * plane);
+        top[j] = _mm512_add_ps(_mm512_add_ps(m0, m1), m2);
+        bottom[j] = _mm512_sub_ps(_mm512_sub_ps(m1, m2), m3);
+    }
+    y[0][0] = _mm512_add_ps(_mm512_add_ps(top[0], top[1]), top[2]);
+    y[0][1] = _mm512_sub_ps(_mm512_sub_ps(top[1], top[2]), top[3]);
+    y[1][0] = _mm512_add_ps(_mm512_add_ps(bottom[0], bottom[1]), bottom[2]);
+    y[1][1] = _mm512_sub_ps(_mm512_sub_ps(bottom[1], bottom[2]), bottom[3]);
+}
+
+/* The same of a doubled picture. In a tile that is cut off after its first row the second pixel is
+ * not b but outside, which takes g2 b away, and m3 is that: c is outside, too. */
+FORCE void transform_back_doubled(__m512 y[2][2], const float *m, size_t plane, bool right,
+                                  bool below)
+{
+    __m512 top[3], bottom[3];
+#pragma GCC unroll 3
+    for (int j = 0; j < 3; j++) {
+        __m512 m1 = _mm512_load_ps(m + (size_t)(3 + j) * plane);
+        bottom[j] = _mm512_sub_ps(m1, _mm512_load_ps(m + (size_t)(6 + j) * plane));
+        top[j] = _mm512_add_ps(_mm512_load_ps(m + (size_t)j * plane), below ? m1 : bottom[j]);
+    }
+    y[0][1] = _mm512_sub_ps(top[1], top[2]);
+    y[0][0] = _mm512_add_ps(top[0], right ? top[1] : y[0][1]);
+    y[1][1] = _mm512_sub_ps(bottom[1], bottom[2]);
+    y[1][0] = _mm512_add_ps(bottom[0], right ? bottom[1] : y[1][1]);
+}
+
+/* Transforms one tile's products back and writes `width` channels from channel `o` on. */
 TARGET static void write_tile(const struct convolution *conv, int64_t tile, const float *m,
                               size_t plane, int o, int width)
 {
@@ -296,30 +386,18 @@ TARGET static void write_tile(const struct convolution *conv, int64_t tile, cons
     int64_t row = (int64_t)out->w * out->c;
     bool right = x + 1 < out->w, below = y + 1 < out->h;
     for (int c = 0; c < width; c += LANES) {
-        __m512 top[4], bottom[4], bias = _mm512_loadu_ps(conv->weight->bias + o + c);
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
-            __m512 m0 = _mm512_load_ps(m + (size_t)j * plane + c);
-            __m512 m1 = _mm512_load_ps(m + (size_t)(4 + j) * plane + c);
-            __m512 m2 = _mm512_load_ps(m + (size_t)(8 + j) * plane + c);
-            __m512 m3 = _mm512_load_ps(m + (size_t)(12 + j) * plane + c);
-            top[j] = _mm512_add_ps(_mm512_add_ps(m0, m1), m2);
-            bottom[j] = _mm512_sub_ps(_mm512_sub_ps(m1, m2), m3);
-        }
-        __m512 left_sum = _mm512_add_ps(_mm512_add_ps(top[0], top[1]), top[2]);
-        write_vector(conv, corner + c, _mm512_add_ps(left_sum, bias));
-        if (right) {
-            __m512 sum = _mm512_sub_ps(_mm512_sub_ps(top[1], top[2]), top[3]);
-            write_vector(conv, corner + out->c + c, _mm512_add_ps(sum, bias));
-        }
-        if (below) {
-            __m512 sum = _mm512_add_ps(_mm512_add_ps(bottom[0], bottom[1]), bottom[2]);
-            write_vector(conv, corner + row + c, _mm512_add_ps(sum, bias));
-        }
-        if (right && below) {
-            __m512 sum = _mm512_sub_ps(_mm512_sub_ps(bottom[1], bottom[2]), bottom[3]);
-            write_vector(conv, corner + row + out->c + c, _mm512_add_ps(sum, bias));
-        }
+        __m512 values[2][2], bias = _mm512_loadu_ps(conv->weight->bias + o + c);
+        if (conv->weight->doubled)
+            transform_back_doubled(values, m + c, plane, right, below);
+        else
+            transform_back(values, m + c, plane);
+        write_vector(conv, corner + c, _mm512_add_ps(values[0][0], bias));
+        if (right)
+            write_vector(conv, corner + out->c + c, _mm512_add_ps(values[0][1], bias));
+        if (below)
+            write_vector(conv, corner + row + c, _mm512_add_ps(values[1][0], bias));
+        if (right && below)
+            write_vector(conv, corner + row + out->c + c, _mm512_add_ps(values[1][1], bias));
     }
 }
 
@@ -334,17 +412,18 @@ static void run_item(void *context, int64_t item, int thread)
     size_t v_plane = (size_t)conv->tiles_per_item * (size_t)in,
            m_plane = (size_t)conv->tiles_per_item * BLOCK;
     uint16_t *v = (uint16_t *)(conv->scratch + (size_t)thread * conv->scratch_bytes);
-    float *m = (float *)(v + POSITIONS * v_plane);
+    float *m = (float *)(v + (size_t)weight->positions * v_plane);
 
     for (int t = 0; t < count; t++)
-        transform_tile(conv, first + t, v + (size_t)t * (size_t)in, v_plane);
+        (weight->doubled ? transform_tile_doubled
+                         : transform_tile)(conv, first + t, v + (size_t)t * (size_t)in, v_plane);
 
     int blocks = (weight->out + BLOCK - 1) / BLOCK, split = (int)(item % conv->splits);
     for (int block = blocks * split / conv->splits; block < blocks * (split + 1) / conv->splits;
          block++) {
         int width = block_width(weight, block);
         const uint16_t *u = block_start(weight, block);
-        for (int p = 0; p < POSITIONS; p++, u += (size_t)width * (size_t)in)
+        for (int p = 0; p < weight->positions; p++, u += (size_t)width * (size_t)in)
             for (int t = 0; t < count; t += ROWS) {
                 int rows = count - t < ROWS ? count - t : ROWS;
                 multiply_table[width / LANES - 1][rows - 1](
@@ -374,7 +453,7 @@ bool sdw_winograd_run(const struct sdw_tensor *out, const struct sdw_tensor *in,
         conv.splits = blocks;
 
     int threads = sdw_pool_threads();
-    size_t pixels = (size_t)conv.tiles_per_item * POSITIONS;
+    size_t pixels = (size_t)conv.tiles_per_item * (size_t)weight->positions;
     conv.scratch_bytes = pixels * ((size_t)weight->in * sizeof(uint16_t) + BLOCK * sizeof(float));
     size_t zeros_bytes = (size_t)weight->in * sizeof(uint16_t);
     char *memory =
@@ -397,9 +476,9 @@ bool sdw_winograd_usable(int in, int out)
 }
 
 struct sdw_winograd *sdw_winograd_pack(const struct sdw_array *weight, const struct sdw_array *bias,
-                                       size_t *bytes)
+                                       bool doubled, size_t *bytes)
 {
-    (void)weight, (void)bias, (void)bytes;
+    (void)weight, (void)bias, (void)doubled, (void)bytes;
     return NULL;
 }
 

@@ -131,15 +131,16 @@ static struct corner corner_of(const struct convolution *conv, int64_t tile)
 /* V [position][tile][in] of one tile. */
 static void take_tile(const struct convolution *conv, int64_t tile, float *v, int64_t plane)
 {
-    const struct sdw_tensor *in = conv->in;
+    const struct sdw_tensor *in = conv->in, *out = conv->out;
+    bool doubled = conv->weight->base.geometry.doubled;
     struct corner at = corner_of(conv, tile);
     const float *pixels[POSITIONS];
     for (int i = 0; i < POSITIONS; i++) {
         int y = at.y - 1 + i / SIDE, x = at.x - 1 + i % SIDE;
-        bool inside = y >= 0 && y < in->h && x >= 0 && x < in->w;
+        bool inside = y >= 0 && y < out->h && x >= 0 && x < out->w; /* in has out's size, or half */
+        int64_t row = (int64_t)at.n * in->h + (y >> doubled);
         pixels[i] =
-            inside ? (const float *)in->data + (((int64_t)at.n * in->h + y) * in->w + x) * in->c
-                   : conv->zeros;
+            inside ? (const float *)in->data + (row * in->w + (x >> doubled)) * in->c : conv->zeros;
     }
     conv->kernels->winograd_take(v, plane, pixels, in->c);
 }

@@ -32,14 +32,6 @@ struct sdw_cuda_concat { /* out [rows,ca+cb] */
     int a_packs, b_packs;
 };
 
-struct sdw_cuda_upsample { /* out [n,oh,ow,c], in [n,h,w,c] */
-    void *out;
-    const void *in;
-    int64_t count;
-    int out_type, in_type, width;
-    int packs, h, w, oh, ow;
-};
-
 struct sdw_cuda_embed { /* out [rows,c] = table [.,c] at ids [rows] */
     void *out;
     const void *table;
@@ -92,7 +84,8 @@ struct sdw_cuda_matrix {
     int out_type, act;
     int i, o, kernel, stride, top, left;
     int h, w, oh, ow;
-    int vector; /* i divides by 8: windows are read 16 bytes at a time */
+    int doubled; /* 1: h and w are those of the picture at twice its size */
+    int vector;  /* i divides by 8: windows are read 16 bytes at a time */
 };
 
 struct sdw_cuda_attention { /* q and out [n,queries,heads*width], k and v [n,keys,heads*width] */
@@ -109,7 +102,6 @@ struct sdw_cuda_attention { /* q and out [n,queries,heads*width], k and v [n,key
     X(map, sdw_cuda_map, pointwise)                                                                \
     X(add, sdw_cuda_add, pointwise)                                                                \
     X(concat, sdw_cuda_concat, pointwise)                                                          \
-    X(upsample, sdw_cuda_upsample, pointwise)                                                      \
     X(embed, sdw_cuda_embed, pointwise)                                                            \
     X(geglu, sdw_cuda_geglu, pointwise)                                                            \
     X(pack, sdw_cuda_pack, pointwise)                                                              \

@@ -65,9 +65,10 @@ void sdw_cuda_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
                                 .stride = g->stride,
                                 .top = g->top,
                                 .left = g->left,
-                                .h = in->h,
-                                .w = in->w,
+                                .h = g->doubled ? out->h : in->h,
+                                .w = g->doubled ? out->w : in->w,
                                 .oh = out->h,
-                                .ow = out->w};
+                                .ow = out->w,
+                                .doubled = g->doubled};
     multiply(dev, &a, out, in, w, residual);
 }

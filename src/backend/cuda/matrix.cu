@@ -5,7 +5,7 @@
 
 /* Where the window of a row of A begins. */
 struct window {
-    int64_t image; /* first row of pixels of its image: n*h */
+    int64_t image; /* first row of pixels of its image, as it is stored */
     int y, x;
     bool real; /* false past the last row */
 };
@@ -17,7 +17,7 @@ static __device__ __forceinline__ window window_of(const sdw_cuda_matrix &a, int
     int x = (int)(row % a.ow);
     int64_t rest = row / a.ow;
     int y = (int)(rest % a.oh);
-    at.image = rest / a.oh * a.h;
+    at.image = rest / a.oh * ((a.h + a.doubled) >> a.doubled);
     at.y = y * a.stride - a.top;
     at.x = x * a.stride - a.left;
     return at;
@@ -30,7 +30,9 @@ static __device__ __forceinline__ int64_t element_of(const sdw_cuda_matrix &a, c
     int position = k / a.i, y = at.y + position / a.kernel, x = at.x + position % a.kernel;
     bool inside =
         at.real && position < a.kernel * a.kernel && y >= 0 && y < a.h && x >= 0 && x < a.w;
-    return inside ? ((at.image + y) * a.w + x) * a.i + k % a.i : -1;
+    int64_t row = at.image + (y >> a.doubled);
+    int width = (a.w + a.doubled) >> a.doubled;
+    return inside ? (row * width + (x >> a.doubled)) * a.i + k % a.i : -1;
 }
 
 static __device__ __forceinline__ void finish(const sdw_cuda_matrix &a, int64_t row, int column,

@@ -69,24 +69,6 @@ void sdw_cuda_concat(struct sdw_device *dev, const struct sdw_tensor *out,
     sdw_cuda_launch(dev, SDW_CUDA_KERNEL_concat, grid_of(arguments.count), &arguments);
 }
 
-void sdw_cuda_upsample(struct sdw_device *dev, const struct sdw_tensor *out,
-                       const struct sdw_tensor *in)
-{
-    int width = sdw_cuda_width(in->c);
-    struct sdw_cuda_upsample a = {.out = out->data,
-                                  .in = in->data,
-                                  .count = sdw_tensor_count(out) / width,
-                                  .out_type = (int)out->dtype,
-                                  .in_type = (int)in->dtype,
-                                  .width = width,
-                                  .packs = in->c / width,
-                                  .h = in->h,
-                                  .w = in->w,
-                                  .oh = out->h,
-                                  .ow = out->w};
-    sdw_cuda_launch(dev, SDW_CUDA_KERNEL_upsample, grid_of(a.count), &a);
-}
-
 void sdw_cuda_embed(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *table, const struct sdw_tensor *ids)
 {

@@ -52,19 +52,6 @@ KERNEL sdw_concat(const sdw_cuda_concat a)
     store(a.out, a.out_type, a.width, at, p);
 }
 
-/* out [n,oh,ow,c] = in [n,h,w,c] at floor(y*h/oh), floor(x*w/ow) */
-KERNEL sdw_upsample(const sdw_cuda_upsample a)
-{
-    int64_t at = own();
-    if (at >= a.count)
-        return;
-    uint32_t row = (uint32_t)at / a.packs, column = (uint32_t)at % a.packs;
-    uint32_t x = row % a.ow, y = row / a.ow % a.oh, n = row / a.ow / a.oh;
-    int64_t from_y = (int64_t)y * a.h / a.oh, from_x = (int64_t)x * a.w / a.ow;
-    int64_t from = ((int64_t)n * a.h + from_y) * a.w + from_x;
-    store(a.out, a.out_type, a.width, at, load(a.in, a.in_type, a.width, from * a.packs + column));
-}
-
 /* out [rows,c] = table [.,c] at ids [rows] */
 KERNEL sdw_embed(const sdw_cuda_embed a)
 {

@@ -55,13 +55,14 @@ void sdw_metal_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
         .in = weight->kernel * weight->kernel * in->c,
         .taps = weight->kernel,
         .channels = in->c,
-        .h = in->h,
-        .w = in->w,
+        .h = g->doubled ? out->h : in->h,
+        .w = g->doubled ? out->w : in->w,
         .oh = out->h,
         .ow = out->w,
         .stride = g->stride,
         .top = g->top,
         .left = g->left,
+        .doubled = g->doubled,
     };
     launch(dev, out, in, weight, residual, params);
 }

@@ -44,7 +44,9 @@ static inline void fetch_pixels(threadgroup float *a, device const T *in, consta
         corner at = corners[i];
         int y = at.y + dy, x = at.x + dx;
         bool inside = k < p.in && at.n >= 0 && y >= 0 && y < p.h && x >= 0 && x < p.w;
-        ulong from = ((ulong(at.n) * uint(p.h) + uint(y)) * uint(p.w) + uint(x)) * uint(p.channels) + uint(c);
+        uint h = uint(p.h + p.doubled) >> p.doubled, w = uint(p.w + p.doubled) >> p.doubled; // as it is stored
+        ulong row = ulong(at.n) * h + uint(y >> p.doubled);
+        ulong from = (row * w + uint(x >> p.doubled)) * uint(p.channels) + uint(c);
         a[me % 16 * STRIDE + me / 16 + 16 * i] = inside ? float(in[from]) : 0.0f;
     }
 }

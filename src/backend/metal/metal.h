@@ -25,8 +25,7 @@ extern const struct sdw_backend sdw_backend_metal;
     X(geglu)                                                                                       \
     X(matrix_f32)                                                                                  \
     X(matrix_narrow)                                                                               \
-    X(norm)                                                                                        \
-    X(upsample)
+    X(norm)
 /* And those that only GPUs with simdgroup matrices have. */
 #define SDW_METAL_KERNELS_SIMDGROUPS(X)                                                            \
     X(attention_simdgroups_f32)                                                                    \

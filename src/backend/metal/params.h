@@ -26,6 +26,7 @@ struct sdw_metal_matrix {
     int taps; /* width of a convolution's kernel; 0: linear, and what follows is not read */
     int channels, h, w, oh, ow;
     int stride, top, left;
+    int doubled; /* 1: h and w are those of the picture at twice its size */
 };
 
 /* attention.metal: queries a group, keys a step, by the width of a head; a thread holds up to
@@ -56,7 +57,7 @@ struct sdw_metal_pointwise {
     int in_type, other_type, out_type;
     int act;
     int channels, other_channels;     /* a row of out; of b in add and concat */
-    int h, w, in_h, in_w;             /* upsample: of out and in. add: h*w is a's pixels */
+    int h, w;                         /* add: of a */
     int repeat_images, repeat_pixels; /* add: b has one image; one pixel */
 };
 

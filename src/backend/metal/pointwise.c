@@ -67,13 +67,6 @@ void sdw_metal_concat(struct sdw_device *dev, const struct sdw_tensor *out,
     launch(dev, SDW_METAL_KERNEL_concat, out, a, b, params);
 }
 
-void sdw_metal_upsample(struct sdw_device *dev, const struct sdw_tensor *out,
-                        const struct sdw_tensor *in)
-{
-    struct sdw_metal_pointwise params = {.h = out->h, .w = out->w, .in_h = in->h, .in_w = in->w};
-    launch(dev, SDW_METAL_KERNEL_upsample, out, in, NULL, params);
-}
-
 void sdw_metal_embed(struct sdw_device *dev, const struct sdw_tensor *out,
                      const struct sdw_tensor *table, const struct sdw_tensor *ids)
 {

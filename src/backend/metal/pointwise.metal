@@ -58,20 +58,6 @@ kernel void concat(device void *out [[buffer(0)]], device const void *a [[buffer
     store(out, p.out_type, i, value);
 }
 
-// Nearest neighbour: pixel y reads floor(y * h / oh).
-kernel void upsample(device void *out [[buffer(0)]], device const void *in [[buffer(1)]],
-                     constant sdw_metal_pointwise &p [[buffer(2)]], uint3 group [[threadgroup_position_in_grid]],
-                     uint3 position [[thread_position_in_threadgroup]])
-{
-    uint i = element(group, position);
-    if (i >= p.count)
-        return;
-    uint channels = uint(p.channels), w = uint(p.w), h = uint(p.h), in_h = uint(p.in_h), in_w = uint(p.in_w);
-    uint pixel = i / channels, x = pixel % w, y = pixel / w % h, image = pixel / w / h;
-    ulong from = (ulong(image) * in_h + y * in_h / h) * in_w + x * in_w / w;
-    store(out, p.out_type, i, load(in, p.in_type, from * channels + i % channels));
-}
-
 // out [t,c] = table [rows,c] at ids [t]
 kernel void embed(device void *out [[buffer(0)]], device const void *table [[buffer(1)]],
                   device const int *ids [[buffer(2)]], constant sdw_metal_pointwise &p [[buffer(3)]],

@@ -159,7 +159,6 @@ static const struct sdw_ops ops = {
     .act = activation,
     .add = two,
     .concat = two,
-    .upsample = one,
     .embed = two,
     .cast = one,
 };
