@@ -13,6 +13,7 @@
 struct sdw_mapping {
     const void *start; /* of the whole file; at a page's beginning */
     size_t bytes;
+    int fd; /* for who goes on reading the file when the mapping is gone: dup it */
     int holders;
 };
 

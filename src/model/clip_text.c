@@ -4,6 +4,7 @@
 
 #include "nn/attention.h"
 #include "nn/layers.h"
+#include "nn/table.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ struct sdw_clip_text {
     struct sdw_device *dev;
     struct sdw_clip_text_config config;
     struct sdw_parameters parameters;
-    struct sdw_tensor tokens, positions; /* [1,vocabulary,1,width], [1,positions,1,width] */
+    struct sdw_table tokens;     /* [vocabulary,width] */
+    struct sdw_tensor positions; /* [1,positions,1,width] */
     struct layer layer[SDW_DEPTH_MAX];
     struct sdw_norm final_norm;
     struct sdw_weight *projection; /* NULL where there is none */
@@ -50,8 +52,8 @@ enum sdw_status sdw_clip_text_open(struct sdw_clip_text **text, struct sdw_devic
     sdw_loader_init(&loader, dev, weights, &model->parameters);
 
     size_t mark = sdw_loader_enter(&loader, "text_model");
-    model->tokens =
-        sdw_load_table(&loader, "embeddings.token_embedding", config->vocabulary, config->width);
+    sdw_table_load(&model->tokens, &loader, "embeddings.token_embedding", config->vocabulary,
+                   config->width);
     model->positions =
         sdw_load_table(&loader, "embeddings.position_embedding", config->positions, config->width);
     for (int i = 0; i < config->layers; i++) {
@@ -78,6 +80,7 @@ void sdw_clip_text_close(struct sdw_clip_text *text)
 {
     if (!text)
         return;
+    sdw_table_free(&text->tokens);
     sdw_parameters_free(&text->parameters);
     free(text);
 }
@@ -115,18 +118,18 @@ static int32_t end_token(const int32_t *ids, int tokens, int r)
     return r * tokens + end;
 }
 
-static struct sdw_tensor embed(const struct sdw_clip_text *text, const int32_t *ids, int n,
+/* rows [n,tokens,width]: the tokens' rows of the table; read until the next sync. */
+static struct sdw_tensor embed(const struct sdw_clip_text *text, const float *rows, int n,
                                int tokens)
 {
     struct sdw_device *dev = text->dev;
-    struct sdw_tensor id = sdw_tensor_new(dev, SDW_I32, n, tokens, 1, 1);
     struct sdw_tensor stream = sdw_tensor_new(dev, dev->stream, n, tokens, 1, text->config.width);
     struct sdw_tensor positions = text->positions;
     positions.h = tokens;
-    sdw_upload(dev, &id, ids);
-    sdw_embed(dev, &stream, &text->tokens, &id);
-    sdw_add(dev, &stream, &stream, &positions);
-    sdw_tensor_free(dev, &id);
+    struct sdw_tensor from_host = sdw_upload_new(dev, rows, n, tokens, 1, text->config.width);
+    struct sdw_tensor embedding = sdw_operand_take(dev, &from_host); /* as all weights are */
+    sdw_add(dev, &stream, &embedding, &positions);
+    sdw_tensor_free(dev, &embedding);
     return stream;
 }
 
@@ -184,6 +187,24 @@ static void give_pooled(const struct sdw_clip_text *text, float *to_host,
     sdw_tensor_free(dev, &id);
 }
 
+/* Runs the layers that are asked for; rows and end are read until the next sync. */
+static void run(const struct sdw_clip_text *text, float *hidden, float *pooled, const float *rows,
+                const int32_t *end, int n, int tokens, struct sdw_clip_text_layer layer)
+{
+    int wanted = text->config.layers - layer.skip; /* layers before `hidden` is taken */
+    int needed = pooled ? text->config.layers : wanted;
+    struct sdw_tensor stream = embed(text, rows, n, tokens);
+    for (int i = 0; i <= needed; i++) {
+        if (hidden && i == wanted)
+            give(text, hidden, &stream, layer.norm);
+        if (i < needed)
+            forward_layer(text, &text->layer[i], &stream);
+    }
+    if (pooled)
+        give_pooled(text, pooled, &stream, end);
+    sdw_tensor_free(text->dev, &stream);
+}
+
 enum sdw_status sdw_clip_text_encode(struct sdw_clip_text *text, float *hidden, float *pooled,
                                      const int32_t *ids, int n, int tokens,
                                      struct sdw_clip_text_layer layer, struct sdw_error *err)
@@ -195,24 +216,18 @@ enum sdw_status sdw_clip_text_encode(struct sdw_clip_text *text, float *hidden, 
     if (status)
         return status;
     int32_t *end = malloc((size_t)n * sizeof *end);
-    if (!end)
-        return sdw_fail(err, SDW_MEMORY, "no memory for %d prompts", n);
-    for (int r = 0; r < n; r++)
-        end[r] = end_token(ids, tokens, r);
-
-    int wanted = config->layers - layer.skip; /* layers before `hidden` is taken */
-    int needed = pooled ? config->layers : wanted;
-    struct sdw_tensor stream = embed(text, ids, n, tokens);
-    for (int i = 0; i <= needed; i++) {
-        if (hidden && i == wanted)
-            give(text, hidden, &stream, layer.norm);
-        if (i < needed)
-            forward_layer(text, &text->layer[i], &stream);
+    float *rows = malloc((size_t)n * (size_t)tokens * (size_t)config->width * sizeof *rows);
+    if (!end || !rows)
+        status = sdw_fail(err, SDW_MEMORY, "no memory for %d prompts", n);
+    if (!status)
+        status = sdw_table_read(&text->tokens, rows, ids, n * tokens, err);
+    if (!status) {
+        for (int r = 0; r < n; r++)
+            end[r] = end_token(ids, tokens, r);
+        run(text, hidden, pooled, rows, end, n, tokens, layer);
+        status = sdw_sync(text->dev, err);
     }
-    if (pooled)
-        give_pooled(text, pooled, &stream, end);
-    sdw_tensor_free(text->dev, &stream);
-    status = sdw_sync(text->dev, err);
+    free(rows);
     free(end);
     return status;
 }

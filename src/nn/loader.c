@@ -191,7 +191,13 @@ static bool take(struct sdw_loader *loader, struct sdw_array *array, const char 
     return true;
 }
 
-static void forget(const struct sdw_loader *loader, const struct sdw_array *array)
+bool sdw_load_array(struct sdw_loader *loader, struct sdw_array *array, const char *name, int rows,
+                    int channels)
+{
+    return take(loader, array, name, "weight", (struct shape){2, {rows, channels}});
+}
+
+void sdw_loader_forget(const struct sdw_loader *loader, const struct sdw_array *array)
 {
     if (loader->weights)
         sdw_weights_forget(loader->weights, array);
@@ -205,7 +211,7 @@ static struct sdw_weight *keep(struct sdw_loader *loader, struct sdw_weight *wei
 {
     struct sdw_parameters *p = loader->parameters;
     if (!weight || !weight->mapped)
-        forget(loader, from);
+        sdw_loader_forget(loader, from);
     if (!weight)
         return NULL;
     if (!note(&p->weights, weight)) {
@@ -285,7 +291,7 @@ static void upload(struct sdw_loader *loader, char *to, enum sdw_dtype dtype,
                                  (size_t)n * bytes);
     }
     free(wide);
-    forget(loader, array);
+    sdw_loader_forget(loader, array);
 }
 
 struct sdw_norm sdw_load_norm(struct sdw_loader *loader, const char *name, int channels, int groups,
@@ -312,7 +318,7 @@ struct sdw_tensor sdw_load_table(struct sdw_loader *loader, const char *name, in
     struct sdw_tensor table = {
         .dtype = loader->dev->compute, .n = 1, .h = rows, .w = 1, .c = channels};
     struct sdw_array weight;
-    if (!take(loader, &weight, name, "weight", (struct shape){2, {rows, channels}}))
+    if (!sdw_load_array(loader, &weight, name, rows, channels))
         return table;
     table.data = new_buffer(loader, sdw_tensor_bytes(&table));
     if (table.data)

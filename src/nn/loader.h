@@ -72,6 +72,10 @@ struct sdw_weight *sdw_load_conv(struct sdw_loader *loader, const char *name, in
 /* NAME.weight and NAME.bias [channels], to f32. groups 0: a layer norm. */
 struct sdw_norm sdw_load_norm(struct sdw_loader *loader, const char *name, int channels, int groups,
                               float epsilon);
+/* NAME.weight [rows,channels] as it lies on the host; sdw_loader_forget when it has been read. */
+bool sdw_load_array(struct sdw_loader *loader, struct sdw_array *array, const char *name, int rows,
+                    int channels);
+void sdw_loader_forget(const struct sdw_loader *loader, const struct sdw_array *array);
 /* NAME.weight [rows,channels] as a tensor [1,rows,1,channels] of the compute type. */
 struct sdw_tensor sdw_load_table(struct sdw_loader *loader, const char *name, int rows,
                                  int channels);

@@ -64,7 +64,8 @@ struct sdw_norm {
                   const struct sdw_tensor *q, const struct sdw_tensor *k,                          \
                   const struct sdw_tensor *v, struct sdw_attention_geometry geometry))             \
     /* out = act(norm(in + add)), mean and variance over the pixels and the channels of a group    \
-     * (Wu and He 2018). add [n,1,1,c], the time embedding of a resnet block, may be NULL. */      \
+     * (Wu and He 2018). add [n,1,1,c], the time embedding of a resnet block, may be NULL; out may \
+     * be in where they have one type. */                                                          \
     X(group_norm,                                                                                  \
       (struct sdw_device * dev, const struct sdw_tensor *out, const struct sdw_tensor *in,         \
        const struct sdw_norm *norm, enum sdw_act act, const struct sdw_tensor *add))               \

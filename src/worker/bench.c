@@ -118,9 +118,9 @@ static enum sdw_status run(struct sdw_session *session, const struct sdw_options
     if (!status)
         status = runner.run(runner.context, params, &progress, &result, err);
     session->dev->profile = NULL;
-    if (!status && profile)
-        session->dev->ops->limits(session->dev, &limits);
     json_t *object = status ? NULL : report(session, params, &result, &steps);
+    if (object && profile) /* after the report: it reads much memory of its own */
+        session->dev->ops->limits(session->dev, &limits);
     json_t *limit =
         object && profile ? sdw_bench_limit(profile, &limits, &result, options->ops) : NULL;
     if (object && options->json) {

@@ -61,7 +61,13 @@ static void check_group_norm(struct check *c, int n, int h, int w, int channels,
         sdw_group_norm(c->fast, &out.fast, &in.fast, &norm.fast, act, add ? &more.fast : NULL);
         sdw_group_norm(c->plain, &out.plain, &in.plain, &norm.plain, act, add ? &more.plain : NULL);
         pair_check(c, &out, "%s", name);
-        pair_free(c, &in);
+        if (types[t][0] == types[t][1]) {
+            sdw_group_norm(c->fast, &in.fast, &in.fast, &norm.fast, act, NULL);
+            sdw_group_norm(c->plain, &in.plain, &in.plain, &norm.plain, act, NULL);
+            pair_check(c, &in, "%s, in place", name);
+        } else {
+            pair_free(c, &in);
+        }
         pair_free(c, &more);
         norm_free(c, &norm);
     }

@@ -56,7 +56,8 @@ static void sd15_has_its_known_size_and_cost(void **state)
     assert_int_equal(report.text[0].parameters, 123060480);
     /* performance.md's figures */
     assert_near(report.unet.operations, 803e9, 0.005);
-    assert_near(report.vae_decode.operations, 2515e9, 0.005);
+    /* and an eighth of two convolutions of 155 GF again, at the edges of bands (nn/resnet.c) */
+    assert_near(report.vae_decode.operations, 2515e9 + 37e9, 0.005);
     assert_near(report.text[0].operations, 13e9, 0.05);
     assert_near((double)report.unet.weight_bytes, 2 * 859.5e6, 0.001);
 }

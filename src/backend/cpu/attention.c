@@ -19,7 +19,7 @@ struct attention {
     const struct sdw_tensor *out, *q, *k, *v;
     struct sdw_attention_geometry geometry;
     int queries, keys, width, padded;
-    int key_blocks, query_blocks; /* of one head of one row of the batch */
+    int key_blocks, query_blocks; /* of one head */
     size_t element, block_bytes;  /* bytes of an element, of a packed block of keys or values */
     size_t group_floats;          /* what a group of queries keeps */
     char *packed_k, *packed_v;
@@ -27,44 +27,42 @@ struct attention {
     size_t scratch_bytes;
 };
 
-static char *head_start(const struct attention *a, const struct sdw_tensor *t, int64_t n, int head,
+static char *head_start(const struct attention *a, const struct sdw_tensor *t, int head,
                         int64_t token)
 {
-    int64_t tokens = (int64_t)t->h * t->w;
-    return (char *)t->data +
-           ((n * tokens + token) * t->c + (int64_t)head * a->width) * (int64_t)a->element;
+    return (char *)t->data + (token * t->c + (int64_t)head * a->width) * (int64_t)a->element;
 }
 
 /* A tile of the packing is one block of one head. */
 static void pack_tile(void *context, int64_t i, int thread)
 {
     const struct attention *a = context;
-    int block = (int)(i % a->key_blocks), head = (int)(i / a->key_blocks % a->geometry.heads);
-    int64_t n = i / a->key_blocks / a->geometry.heads, first = (int64_t)block * SDW_ATTENTION_KEYS;
+    int block = (int)(i % a->key_blocks), head = (int)(i / a->key_blocks);
+    int64_t first = (int64_t)block * SDW_ATTENTION_KEYS;
     int rows =
         a->keys - (int)first < SDW_ATTENTION_KEYS ? a->keys - (int)first : SDW_ATTENTION_KEYS;
     (void)thread;
     a->kernels->pack_keys(a->packed_k + (size_t)i * a->block_bytes,
                           a->packed_v + (size_t)i * a->block_bytes,
-                          head_start(a, a->k, n, head, first), head_start(a, a->v, n, head, first),
+                          head_start(a, a->k, head, first), head_start(a, a->v, head, first),
                           a->k->c, rows, a->width, a->padded);
 }
 
 /* Divides by the softmax's sum and writes the head's channels of each query. */
-static void finish(const struct attention *a, const struct sdw_attention_block *block, int64_t n,
-                   int head, int64_t first)
+static void finish(const struct attention *a, const struct sdw_attention_block *block, int head,
+                   int64_t first)
 {
     for (int r = 0; r < block->rows; r++) {
         float *row = block->out + (int64_t)r * a->padded;
         for (int c = 0; c < a->width; c++)
             row[c] /= block->sum[r];
-        a->kernels->narrow(head_start(a, a->out, n, head, first + r), row, a->out->dtype, a->width);
+        a->kernels->narrow(head_start(a, a->out, head, first + r), row, a->out->dtype, a->width);
     }
 }
 
 /* Some queries before they have met a key, in `floats` of the thread's slice. */
 static void begin(const struct attention *a, struct sdw_attention_block *block, float *floats,
-                  int64_t n, int head, int64_t first)
+                  int head, int64_t first)
 {
     int left = a->queries - (int)first;
     *block = (struct sdw_attention_block){
@@ -74,7 +72,7 @@ static void begin(const struct attention *a, struct sdw_attention_block *block, 
     block->sum = block->top + SDW_ATTENTION_ROWS;
     block->out = block->sum + SDW_ATTENTION_ROWS;
     void *q = block->out + (size_t)SDW_ATTENTION_ROWS * (size_t)a->padded;
-    a->kernels->pack_queries(q, head_start(a, a->q, n, head, first), a->q->c, block->rows, a->width,
+    a->kernels->pack_queries(q, head_start(a, a->q, head, first), a->q->c, block->rows, a->width,
                              a->padded);
     block->q = q;
     memset(block->out, 0, (size_t)block->rows * (size_t)a->padded * sizeof *block->out);
@@ -103,17 +101,17 @@ static bool attend(const struct attention *a, struct sdw_attention_block *block,
 static void attend_tile(void *context, int64_t i, int thread)
 {
     const struct attention *a = context;
-    int part = (int)(i % a->query_blocks), head = (int)(i / a->query_blocks % a->geometry.heads);
-    int64_t n = i / a->query_blocks / a->geometry.heads, first = (int64_t)part * QUERIES;
+    int part = (int)(i % a->query_blocks), head = (int)(i / a->query_blocks);
+    int64_t first = (int64_t)part * QUERIES;
     float *scores = (float *)(a->scratch + (size_t)thread * a->scratch_bytes);
     float *floats = scores + SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
     struct sdw_attention_block group[GROUPS];
     int groups = 0;
     for (int64_t q = first; groups < GROUPS && q < a->queries; q += SDW_ATTENTION_ROWS) {
-        begin(a, &group[groups], floats + (size_t)groups * a->group_floats, n, head, q);
+        begin(a, &group[groups], floats + (size_t)groups * a->group_floats, head, q);
         group[groups++].scores = scores;
     }
-    size_t at = ((size_t)n * (size_t)a->geometry.heads + (size_t)head) * (size_t)a->key_blocks;
+    size_t at = (size_t)head * (size_t)a->key_blocks;
     for (int b = 0; b < a->key_blocks; b++) {
         int64_t q = first, key = (int64_t)b * SDW_ATTENTION_KEYS;
         bool seen = false;
@@ -123,12 +121,13 @@ static void attend_tile(void *context, int64_t i, int thread)
             break;
     }
     for (int g = 0; g < groups; g++)
-        finish(a, &group[g], n, head, first + (int64_t)g * SDW_ATTENTION_ROWS);
+        finish(a, &group[g], head, first + (int64_t)g * SDW_ATTENTION_ROWS);
 }
 
-void sdw_cpu_attention(struct sdw_device *dev, const struct sdw_tensor *out,
-                       const struct sdw_tensor *q, const struct sdw_tensor *k,
-                       const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
+/* For a single picture: its keys and values are packed at once. */
+static void attend_picture(struct sdw_device *dev, const struct sdw_tensor *out,
+                           const struct sdw_tensor *q, const struct sdw_tensor *k,
+                           const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
 {
     struct attention a = {
         .kernels = ((struct sdw_cpu *)dev)->kernels, .out = out, .q = q, .k = k, .v = v};
@@ -143,7 +142,7 @@ void sdw_cpu_attention(struct sdw_device *dev, const struct sdw_tensor *out,
     a.element = sdw_dtype_bytes(a.kernels->attention_dtype);
     a.block_bytes = (size_t)a.padded * SDW_ATTENTION_KEYS * a.element;
 
-    int64_t heads = (int64_t)q->n * geometry.heads;
+    int64_t heads = geometry.heads;
     size_t blocks = (size_t)heads * (size_t)a.key_blocks;
     size_t score_floats = SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
     a.group_floats = SDW_ATTENTION_ROWS * (2 + 2 * (size_t)a.padded);
@@ -157,4 +156,15 @@ void sdw_cpu_attention(struct sdw_device *dev, const struct sdw_tensor *out,
     a.scratch = memory + 2 * blocks * a.block_bytes;
     sdw_pool_run((int64_t)blocks, pack_tile, &a);
     sdw_pool_run(heads * a.query_blocks, attend_tile, &a);
+}
+
+void sdw_cpu_attention(struct sdw_device *dev, const struct sdw_tensor *out,
+                       const struct sdw_tensor *q, const struct sdw_tensor *k,
+                       const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
+{
+    for (int i = 0; i < q->n; i++) {
+        struct sdw_tensor to = sdw_tensor_part(out, i, 1), queries = sdw_tensor_part(q, i, 1);
+        struct sdw_tensor keys = sdw_tensor_part(k, i, 1), values = sdw_tensor_part(v, i, 1);
+        attend_picture(dev, &to, &queries, &keys, &values, geometry);
+    }
 }

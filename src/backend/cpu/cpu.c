@@ -16,13 +16,17 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #define RESERVE_BYTES        ((size_t)128 << 20) /* for code, stacks and libraries */
 #define CACHE_LINE           64
 #define HUGE_PAGE            ((size_t)2 << 20)
 #define HUGE_BYTES_MIN       (2 * HUGE_PAGE)
 #define WIDEN_FLOATS         65536 /* of one tile of sdw_cpu_staging */
 #define INPUTS_MANY          1280
-#define WINOGRAD_KERNELS_MAX (1280 * 1024) /* in * out of a weight that takes Winograd's form */
+#define WINOGRAD_KERNELS_MAX (1280 * 640) /* in * out of a weight that takes Winograd's form */
 
 static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable", "avx2", "avx512",
                                                      "avx512_bf16"};
@@ -134,9 +138,14 @@ static size_t memory_free(struct sdw_device *dev)
 static void sync_device(struct sdw_device *dev)
 {
     struct sdw_cpu *cpu = (struct sdw_cpu *)dev;
+    if (!cpu->staging)
+        return;
     free(cpu->staging);
     cpu->staging = NULL;
     cpu->staging_floats = 0;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 struct widening {

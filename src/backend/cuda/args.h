@@ -60,7 +60,8 @@ struct sdw_cuda_group_norm { /* in [n,pixels,c]; grid: slices of pixels, n */
     void *out;
     const void *in, *add; /* add [n,c] or NULL */
     const float *weight, *bias;
-    float *sums; /* [n,slices,groups,2]: of x - shift and its square; shift is a group's first x */
+    float *sums;   /* [n,slices,groups,2]: of x - shift and its square */
+    float *shifts; /* [n,groups]: a group's first x, which out may overwrite */
     int out_type, in_type, add_type, act;
     int pixels, packs, width, c, groups, slices, slice; /* slice: pixels of one */
     float epsilon;

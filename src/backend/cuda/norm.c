@@ -34,8 +34,9 @@ static void divide(struct sdw_cuda_group_norm *a, const struct sdw_cuda *cuda, i
     wanted = wanted < 1 ? 1 : wanted > SLICES_MAX ? SLICES_MAX : wanted;
     a->slice = (a->pixels + wanted - 1) / wanted;
     a->slices = (a->pixels + a->slice - 1) / a->slice;
-    assert((size_t)n * (size_t)a->slices * (size_t)a->groups * 2 * sizeof(float) <=
-           SDW_CUDA_WORKSPACE_BYTES);
+    size_t sums = 2 * (size_t)n * (size_t)a->slices * (size_t)a->groups;
+    a->shifts = a->sums + sums;
+    assert((sums + (size_t)n * (size_t)a->groups) * sizeof(float) <= SDW_CUDA_WORKSPACE_BYTES);
 }
 
 void sdw_cuda_group_norm(struct sdw_device *dev, const struct sdw_tensor *out,

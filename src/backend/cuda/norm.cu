@@ -47,7 +47,7 @@ KERNEL sdw_layer_norm(const sdw_cuda_layer_norm a)
 }
 
 /* A group's first x in image n: near enough to the mean that squares of differences
- * keep their bits, and the same for whoever asks. */
+ * keep their bits. */
 static __device__ __forceinline__ float shift_of(const sdw_cuda_group_norm &a, int n, int group)
 {
     int c = group * (a.c / a.groups);
@@ -92,7 +92,8 @@ static __device__ void sum_channels(const sdw_cuda_group_norm &a, float *to, con
     }
 }
 
-/* sums [n,slices,groups,2]. Grid: slices, n; THREADS threads; shared: max(1, THREADS / packs) * c
+/* sums [n,slices,groups,2], shifts [n,groups]. Grid: slices, n; THREADS threads; shared: max(1,
+ * THREADS / packs) * c
  * * 2 + groups floats. */
 KERNEL sdw_group_sums(const sdw_cuda_group_norm a)
 {
@@ -118,6 +119,8 @@ KERNEL sdw_group_sums(const sdw_cuda_group_norm a)
             float *to = a.sums + 2 * (((int64_t)n * a.slices + blockIdx.x) * a.groups + group);
             to[0] = sum;
             to[1] = square;
+            if (blockIdx.x == 0)
+                a.shifts[n * a.groups + group] = shift[group];
         }
     }
 }
@@ -137,7 +140,7 @@ static __device__ void scale_channels(const sdw_cuda_group_norm &a, float *to, i
         }
         float off = warp_sum(sum) / count; /* the mean less the shift */
         float variance = fmaxf(warp_sum(square) / count - off * off, 0);
-        float mean = shift_of(a, n, group) + off, scale = 1 / sqrtf(variance + a.epsilon);
+        float mean = a.shifts[n * a.groups + group] + off, scale = 1 / sqrtf(variance + a.epsilon);
         for (int e = lane; e < per_group; e += WARP) {
             int c = group * per_group + e;
             float add = a.add ? get(a.add, a.add_type, (int64_t)n * a.c + c) : 0;
