@@ -95,7 +95,7 @@ const struct sdw_option_row sdw_option_rows[] = {
     SPELLING("use-flash-attn", NULL, "flash-attn", SDW_OPTION_FLAG, NULL, RUNS),
     CHOICE("fallback", NULL, fallback, "cpu", NULL, RUNS, "run on the CPU when the device is missing"),
     INTEGER("threads", "SD_WORKER_THREADS", threads, 0, 256, "0", ALL, "N", "CPU threads; 0: one for each processor"),
-    CHOICE("isa", NULL, isa, "portable|avx2|avx512|avx512_bf16|own", NULL, ALL, "highest instruction set to use (for tests)"),
+    CHOICE("isa", NULL, isa, "portable|avx2|avx512|avx512_bf16|amx_bf16|own", NULL, ALL, "highest instruction set to use (for tests)"),
     TEXT("config", NULL, config, NULL, RUNS, "F", "YAML or JSON file with these options as keys"),
     TEXT("out", NULL, out, "out.png", GENERATE, "F.png", "where the image goes"),
     FLAG("json", NULL, json, BENCH, "print one JSON object"),

@@ -2,6 +2,7 @@
  * the table. */
 #include "backend/cpu/cpu.h"
 
+#include "backend/cpu/amx.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/winograd.h"
@@ -28,8 +29,8 @@
 #define INPUTS_MANY          1280
 #define WINOGRAD_KERNELS_MAX (1280 * 640) /* in * out of a weight that takes Winograd's form */
 
-static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable", "avx2", "avx512",
-                                                     "avx512_bf16"};
+static const char *const isa_names[SDW_ISA_COUNT] = {"reference", "portable",    "avx2",
+                                                     "avx512",    "avx512_bf16", "amx_bf16"};
 
 /* The best instruction set of this processor. */
 static enum sdw_isa detect(void)
@@ -41,7 +42,9 @@ static enum sdw_isa detect(void)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
         return SDW_ISA_AVX2;
-    return __builtin_cpu_supports("avx512bf16") ? SDW_ISA_AVX512_BF16 : SDW_ISA_AVX512;
+    if (!__builtin_cpu_supports("avx512bf16"))
+        return SDW_ISA_AVX512;
+    return sdw_amx_allowed() ? SDW_ISA_AMX_BF16 : SDW_ISA_AVX512_BF16;
 #else
     return SDW_ISA_PORTABLE;
 #endif
@@ -187,6 +190,7 @@ static void weight_free(struct sdw_device *dev, struct sdw_weight *weight)
         return;
     sdw_onednn_weight_free(w->onednn);
     sdw_winograd_free(w->winograd);
+    sdw_amx_weight_free(w->amx);
     free(w->plain);
     free(w->tiled);
     free(w->bias);
@@ -230,6 +234,10 @@ static bool pack_form(struct sdw_device *dev, struct sdw_cpu_weight *w,
         if (w->plain)
             sdw_array_to_f32(w->plain, array, 0, count);
         return w->plain != NULL;
+    }
+    if (cpu->isa >= SDW_ISA_AMX_BF16 && cpu->base.compute == SDW_BF16 && sdw_amx_usable(&w->base)) {
+        w->base.form = ", AMX";
+        return sdw_amx_pack(dev, w, array);
     }
     if (suits_winograd(cpu, &w->base) && cpu->base.compute == SDW_F32) {
         w->base.form = ", Winograd F(4,3)";
@@ -290,7 +298,9 @@ void sdw_cpu_linear(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *residual)
 {
     const struct sdw_cpu_weight *w = (const struct sdw_cpu_weight *)weight;
-    (w->onednn ? sdw_onednn_run : sdw_matrix_run)(dev, out, in, w, act, residual);
+    (w->amx      ? sdw_amx_linear
+     : w->onednn ? sdw_onednn_run
+                 : sdw_matrix_run)(dev, out, in, w, act, residual);
 }
 
 /* oneDNN reads a picture as it is: it gets a doubled copy. */
@@ -317,7 +327,9 @@ void sdw_cpu_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *residual)
 {
     const struct sdw_cpu_weight *w = (const struct sdw_cpu_weight *)weight;
-    if (w->tiled)
+    if (w->amx)
+        sdw_amx_conv2d(dev, out, in, w, residual);
+    else if (w->tiled)
         sdw_winograd_f32_run(dev, out, in, w, residual);
     else if (w->onednn)
         run_onednn(dev, out, in, w, residual);

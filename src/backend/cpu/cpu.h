@@ -18,9 +18,11 @@ enum sdw_isa {
     SDW_ISA_AVX2,
     SDW_ISA_AVX512,
     SDW_ISA_AVX512_BF16,
+    SDW_ISA_AMX_BF16,
     SDW_ISA_COUNT
 };
 
+struct sdw_amx_weight;
 struct sdw_cpu_kernels;
 struct sdw_onednn;
 struct sdw_winograd;
@@ -37,8 +39,8 @@ struct sdw_cpu {
     int64_t staging_floats;
 };
 
-/* One of the forms is filled: plain for the reference and for our own kernel, else oneDNN's or
- * Winograd's. */
+/* One of the forms is filled: plain for the reference and for our own kernel, else oneDNN's,
+ * Winograd's or that of AMX. */
 struct sdw_cpu_weight {
     struct sdw_weight base;
     float *plain; /* reference: [o][i][k][k]; matrix.c: panels */
@@ -46,6 +48,7 @@ struct sdw_cpu_weight {
     struct sdw_onednn_weight *onednn;
     struct sdw_winograd *winograd;
     float *tiled; /* winograd_f32.c */
+    struct sdw_amx_weight *amx;
 };
 
 /* Zeroed memory for `count` elements of `bytes` bytes, aligned to 64; NULL after the device has

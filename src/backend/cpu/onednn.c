@@ -132,7 +132,8 @@ struct sdw_onednn *sdw_onednn_open(enum sdw_isa isa)
     static const dnnl_cpu_isa_t limits[SDW_ISA_COUNT] = {
         [SDW_ISA_AVX2] = dnnl_cpu_isa_avx2,
         [SDW_ISA_AVX512] = dnnl_cpu_isa_avx512_core,
-        [SDW_ISA_AVX512_BF16] = BEST_ISA,
+        [SDW_ISA_AVX512_BF16] = dnnl_cpu_isa_avx512_core_bf16,
+        [SDW_ISA_AMX_BF16] = BEST_ISA,
     };
     struct sdw_onednn *onednn = calloc(1, sizeof *onednn);
     if (!onednn)
