@@ -37,7 +37,7 @@ struct sdw_conv_geometry {
 
 struct sdw_attention_geometry {
     int heads;
-    float scale; /* on q.k, before the softmax; usually 1/sqrt(width of a head) */
+    float scale; /* on q.k, before the softmax; over 0, usually 1/sqrt(width of a head) */
     bool causal; /* token i sees tokens 0..i only */
 };
 

@@ -8,8 +8,11 @@
 #include <limits.h>
 #include <string.h>
 
-#define BLOCK_BYTES  (1 << 20) /* of A, in the second-level cache */
-#define BLOCK_ROWS   1024      /* at most */
+#define WEIGHT_BYTES                                                                               \
+    (7 << 18) /* of all weights, that they count as being in the second-level cache */
+#define BLOCK_BYTES  (1 << 20) /* of A, there */
+#define ROWS_FEW     64
+#define ROWS_MANY    256
 #define ITEMS_WANTED 16
 
 struct linear {
@@ -57,6 +60,16 @@ static void run_item(void *context, int64_t item, int thread)
     tiles_end();
 }
 
+/* Where all weights fit the second-level cache, few rows meet them there; else as many as fit share
+ * what is read of them. */
+static int block_rows(const struct sdw_cpu_weight *weight, int in)
+{
+    int64_t fits = BLOCK_BYTES / ((int64_t)in * (int64_t)sizeof(uint16_t)) / 32 * 32;
+    if (weight->base.bytes <= WEIGHT_BYTES || fits < ROWS_FEW)
+        return ROWS_FEW;
+    return fits > ROWS_MANY ? ROWS_MANY : (int)fits;
+}
+
 void sdw_amx_linear(struct sdw_device *dev, const struct sdw_tensor *out,
                     const struct sdw_tensor *in, const struct sdw_cpu_weight *weight,
                     enum sdw_act act, const struct sdw_tensor *residual)
@@ -70,8 +83,7 @@ void sdw_amx_linear(struct sdw_device *dev, const struct sdw_tensor *out,
                        .in = in,
                        .rows = sdw_tensor_rows(in)};
     sdw_amx_sum_add(&l.sum, 0, 0, weight->amx->steps);
-    int64_t fits = BLOCK_BYTES / ((int64_t)in->c * (int64_t)sizeof(uint16_t)) / 32 * 32;
-    l.block_rows = (int)(fits > BLOCK_ROWS ? BLOCK_ROWS : fits < 128 ? 128 : fits);
+    l.block_rows = block_rows(weight, in->c);
     if (l.rows < l.block_rows)
         l.block_rows = (int)l.rows;
     l.blocks = (l.rows + l.block_rows - 1) / l.block_rows;

@@ -10,15 +10,15 @@
 #include <limits.h>
 #include <string.h>
 
-#define LOG2_E  1.44269504088896340736f
-#define GROUPS  4                             /* of SDW_ATTENTION_ROWS queries */
-#define QUERIES (GROUPS * SDW_ATTENTION_ROWS) /* of a tile */
+#define LOG2_E 1.44269504088896340736f
+#define GROUPS 4 /* of attention_rows queries, which make a tile */
 
 struct attention {
     const struct sdw_cpu_kernels *kernels;
     const struct sdw_tensor *out, *q, *k, *v;
     struct sdw_attention_geometry geometry;
     int queries, keys, width, padded;
+    int rows;                     /* queries of a group */
     int key_blocks, query_blocks; /* of one head */
     size_t element, block_bytes;  /* bytes of an element, of a packed block of keys or values */
     size_t group_floats;          /* what a group of queries keeps */
@@ -67,11 +67,11 @@ static void begin(const struct attention *a, struct sdw_attention_block *block, 
     int left = a->queries - (int)first;
     *block = (struct sdw_attention_block){
         .width = a->padded, .used = a->width, .scale = a->geometry.scale * LOG2_E};
-    block->rows = left < SDW_ATTENTION_ROWS ? left : SDW_ATTENTION_ROWS;
+    block->rows = left < a->rows ? left : a->rows;
     block->top = floats;
-    block->sum = block->top + SDW_ATTENTION_ROWS;
-    block->out = block->sum + SDW_ATTENTION_ROWS;
-    void *q = block->out + (size_t)SDW_ATTENTION_ROWS * (size_t)a->padded;
+    block->sum = block->top + a->rows;
+    block->out = block->sum + a->rows;
+    void *q = block->out + (size_t)a->rows * (size_t)a->padded;
     a->kernels->pack_queries(q, head_start(a, a->q, head, first), a->q->c, block->rows, a->width,
                              a->padded);
     block->q = q;
@@ -102,12 +102,12 @@ static void attend_tile(void *context, int64_t i, int thread)
 {
     const struct attention *a = context;
     int part = (int)(i % a->query_blocks), head = (int)(i / a->query_blocks);
-    int64_t first = (int64_t)part * QUERIES;
+    int64_t first = (int64_t)part * GROUPS * a->rows;
     float *scores = (float *)(a->scratch + (size_t)thread * a->scratch_bytes);
-    float *floats = scores + SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
+    float *floats = scores + a->rows * SDW_ATTENTION_KEYS;
     struct sdw_attention_block group[GROUPS];
     int groups = 0;
-    for (int64_t q = first; groups < GROUPS && q < a->queries; q += SDW_ATTENTION_ROWS) {
+    for (int64_t q = first; groups < GROUPS && q < a->queries; q += a->rows) {
         begin(a, &group[groups], floats + (size_t)groups * a->group_floats, head, q);
         group[groups++].scores = scores;
     }
@@ -115,13 +115,13 @@ static void attend_tile(void *context, int64_t i, int thread)
     for (int b = 0; b < a->key_blocks; b++) {
         int64_t q = first, key = (int64_t)b * SDW_ATTENTION_KEYS;
         bool seen = false;
-        for (int g = 0; g < groups; g++, q += SDW_ATTENTION_ROWS)
+        for (int g = 0; g < groups; g++, q += a->rows)
             seen |= attend(a, &group[g], q, key, at + (size_t)b);
         if (!seen)
             break;
     }
     for (int g = 0; g < groups; g++)
-        finish(a, &group[g], head, first + (int64_t)g * SDW_ATTENTION_ROWS);
+        finish(a, &group[g], head, first + (int64_t)g * a->rows);
 }
 
 /* For a single picture: its keys and values are packed at once. */
@@ -132,20 +132,21 @@ static void attend_picture(struct sdw_device *dev, const struct sdw_tensor *out,
     struct attention a = {
         .kernels = ((struct sdw_cpu *)dev)->kernels, .out = out, .q = q, .k = k, .v = v};
     a.geometry = geometry;
+    a.rows = a.kernels->attention_rows;
     a.queries = q->h * q->w;
     a.keys = k->h * k->w;
     a.width = q->c / geometry.heads;
     a.padded = (a.width + a.kernels->attention_pad - 1) / a.kernels->attention_pad *
                a.kernels->attention_pad;
     a.key_blocks = (a.keys + SDW_ATTENTION_KEYS - 1) / SDW_ATTENTION_KEYS;
-    a.query_blocks = (a.queries + QUERIES - 1) / QUERIES;
+    a.query_blocks = (a.queries + GROUPS * a.rows - 1) / (GROUPS * a.rows);
     a.element = sdw_dtype_bytes(a.kernels->attention_dtype);
     a.block_bytes = (size_t)a.padded * SDW_ATTENTION_KEYS * a.element;
 
     int64_t heads = geometry.heads;
     size_t blocks = (size_t)heads * (size_t)a.key_blocks;
-    size_t score_floats = SDW_ATTENTION_ROWS * SDW_ATTENTION_KEYS;
-    a.group_floats = SDW_ATTENTION_ROWS * (2 + 2 * (size_t)a.padded);
+    size_t score_floats = (size_t)a.rows * SDW_ATTENTION_KEYS;
+    a.group_floats = (size_t)a.rows * (2 + 2 * (size_t)a.padded);
     a.scratch_bytes = ((score_floats + GROUPS * a.group_floats) * sizeof(float) + 63) & ~(size_t)63;
     size_t bytes = 2 * blocks * a.block_bytes + (size_t)sdw_pool_threads() * a.scratch_bytes;
     char *memory = sdw_cpu_workspace(dev, bytes);

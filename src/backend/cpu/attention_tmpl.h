@@ -3,6 +3,8 @@
  * [SDW_ATTENTION_KEYS][width]. */
 #include "backend/cpu/kernels_tmpl.h"
 
+#define ROWS 12 /* queries at a time: two groups of six */
+
 static void pack_queries(void *to, const void *from, int64_t stride, int rows, int width,
                          int padded)
 {
@@ -122,7 +124,7 @@ INLINE void gather_rows(const struct sdw_attention_block *block, const float *fa
 
 static void attend_block(const struct sdw_attention_block *block)
 {
-    float factor[SDW_ATTENTION_ROWS];
+    float factor[ROWS];
     int keys = (block->keys + 2 * V - 1) / (2 * V) *
                (2 * V); /* whole vectors; a block's size is a multiple */
     score(block, keys);
@@ -153,6 +155,7 @@ const struct sdw_cpu_kernels SDW_KERNELS = {
     .spin = spin,
     .spin_operations = 2 * SPIN * V,
     .attention_dtype = SDW_F32,
+    .attention_rows = ROWS,
     .attention_pad = 2 * V,
     .pack_queries = pack_queries,
     .pack_keys = pack_keys,

@@ -53,6 +53,8 @@ static enum sdw_isa detect(void)
 static const struct sdw_cpu_kernels *kernels_for(enum sdw_isa isa, enum sdw_dtype compute)
 {
 #if defined(__x86_64__)
+    if (isa >= SDW_ISA_AMX_BF16 && compute == SDW_BF16)
+        return &sdw_kernels_amx_bf16;
     if (isa >= SDW_ISA_AVX512_BF16 && compute == SDW_BF16)
         return &sdw_kernels_avx512_bf16;
     if (isa >= SDW_ISA_AVX512)

@@ -1,15 +1,14 @@
 /* kernels.h: the innermost loops, one table for each instruction set.
  *
  * kernels_tmpl.h is written once over vectors of SDW_VEC_BYTES and compiled by kernels_portable.c,
- * kernels_avx2.c and kernels_avx512.c, each with its own compiler flags; kernels_avx512_bf16.c adds
- * what only bf16 products can do. Rows are contiguous f32 unless a line says otherwise. What a call
- * computes depends on its arguments alone. */
+ * kernels_avx2.c and kernels_avx512.c, each with its own compiler flags; kernels_avx512_bf16.c and
+ * kernels_amx_bf16.c add what only bf16 products can do. Rows are contiguous f32 unless a line says
+ * otherwise. What a call computes depends on its arguments alone. */
 #ifndef SDW_BACKEND_CPU_KERNELS_H
 #define SDW_BACKEND_CPU_KERNELS_H
 
 #include "tensor/ops.h"
 
-#define SDW_ATTENTION_ROWS 12  /* queries that one call of attend_block takes */
 #define SDW_ATTENTION_KEYS 256 /* keys of a block */
 #define SDW_MATRIX_ROWS    6   /* rows of one call of multiply */
 
@@ -26,13 +25,13 @@ struct sdw_attention_block {
     const void *k, *v; /* a packed block */
     int width;         /* of a head, padded: a multiple of attention_pad */
     int used;          /* of a head, as it is */
-    int rows;          /* 1..SDW_ATTENTION_ROWS */
+    int rows;          /* 1..attention_rows */
     int keys;          /* 1..SDW_ATTENTION_KEYS that count; the rest of the block is padding */
     int causal_first;  /* row r sees keys 0..causal_first + r of the block; INT_MAX / 2: all */
-    float scale;       /* times log2(e): the softmax is in base 2 */
+    float scale;       /* over 0; times log2(e): the softmax is in base 2 */
     float *top, *sum;  /* [rows] running maximum and sum */
     float *out;        /* [rows][width], not yet divided by sum */
-    float *scores;     /* [SDW_ATTENTION_ROWS][SDW_ATTENTION_KEYS] scratch */
+    float *scores;     /* [attention_rows][SDW_ATTENTION_KEYS] scratch */
 };
 
 struct sdw_cpu_kernels {
@@ -64,6 +63,7 @@ struct sdw_cpu_kernels {
     /* Attention in `attention_dtype`; bytes for each element of packed q, k and v follow from it.
      */
     enum sdw_dtype attention_dtype;
+    int attention_rows; /* queries that one call of attend_block takes */
     int attention_pad;
     /* Packs one head's rows (a stride apart, `width` elements each) to q [rows][padded]. */
     void (*pack_queries)(void *to, const void *from, int64_t stride, int rows, int width,
@@ -88,6 +88,6 @@ struct sdw_cpu_kernels {
 };
 
 extern const struct sdw_cpu_kernels sdw_kernels_portable, sdw_kernels_avx2, sdw_kernels_avx512,
-    sdw_kernels_avx512_bf16;
+    sdw_kernels_avx512_bf16, sdw_kernels_amx_bf16;
 
 #endif

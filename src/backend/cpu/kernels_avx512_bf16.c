@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #define LANES 16
+#define ROWS  12 /* queries at a time: two groups of six */
 #define KEYS  SDW_ATTENTION_KEYS
 
 static float spin_bf16(int64_t rounds)
@@ -188,7 +189,7 @@ INLINE void gather_bf16(const struct sdw_attention_block *block, const float *fa
 
 static void attend_block_bf16(const struct sdw_attention_block *block)
 {
-    float factor[SDW_ATTENTION_ROWS];
+    float factor[ROWS];
     int keys = (block->keys + 4 * LANES - 1) / (4 * LANES) * (4 * LANES), r = 0;
     for (int key = 0; key < keys; key += 4 * LANES) {
         for (r = 0; r + 6 <= block->rows; r += 6)
@@ -222,6 +223,7 @@ const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .spin_operations = 2 * SPIN * V,
     .spin_bf16_operations = 4 * SPIN * LANES,
     .attention_dtype = SDW_BF16,
+    .attention_rows = ROWS,
     .attention_pad = LANES,
     .pack_queries = pack_queries_bf16,
     .pack_keys = pack_keys_bf16,

@@ -1,0 +1,302 @@
+/* kernels_amx_bf16.c: attention on AMX's tiles. 32 queries meet a block of keys: the scores of 32
+ * queries and 32 keys are four tiles, and so are 32 queries of the output by 32 channels. The
+ * products take so little time there that the softmax's exponentials are most of it.
+ *
+ * Packed: q [rows][padded]; k [padded/32][keys/16][16 pairs of channels][16 keys][2]; v
+ * [padded/16][keys/32][16 pairs of keys][16 channels][2]. */
+#define SDW_VEC_BYTES 64
+#include "backend/cpu/amx_tiles.h"
+#include "backend/cpu/kernels_tmpl.h"
+
+#define LANES 16
+#define KEYS  SDW_ATTENTION_KEYS
+#define ROWS  32
+#define PAIRS (TILE_DEPTH / 2)
+
+static float spin_tiles(int64_t rounds)
+{
+    float sum[TILE_ROWS * LANES];
+    tiles_begin();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
+    for (int64_t round = 0; round < rounds; round++) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, sum, 64);
+    TILES_SEE_MEMORY;
+    tiles_end();
+    return sum[0];
+}
+
+static void pack_queries_tiles(void *to, const void *from, int64_t stride, int rows, int width,
+                               int padded)
+{
+    uint16_t *row = to;
+    for (int r = 0; r < rows; r++, row += padded) {
+        memcpy(row, (const uint16_t *)from + r * stride, (size_t)width * sizeof *row);
+        memset(row + width, 0, (size_t)(padded - width) * sizeof *row);
+    }
+    memset(row, 0, (size_t)(ROWS - rows) * (size_t)padded * sizeof *row);
+}
+
+/* A tile of keys: pairs of channels of up to 16 keys, `width` of them from there on. */
+static void pack_key_tile(uint16_t *to, const uint16_t *from, int64_t stride, int keys, int width)
+{
+    const __m512i apart =
+        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                           _mm512_set1_epi32((int)stride));
+    __mmask16 there = (__mmask16)((1u << keys) - 1);
+    for (int pair = 0; pair < PAIRS; pair++, to += 2 * LANES) {
+        int left = width - 2 * pair;
+        __m512i line = _mm512_setzero_si512();
+        if (left >= 2)
+            line = _mm512_mask_i32gather_epi32(line, there, apart, from + 2 * pair, 2);
+        _mm512_storeu_si512(to, line);
+        if (left == 1)
+            for (int key = 0; key < keys; key++)
+                to[2 * key] = from[key * stride + 2 * pair];
+    }
+}
+
+/* 16 channels of a pair of values, side by side; `second` may be NULL. */
+INLINE __m512i pair_of(const uint16_t *first, const uint16_t *second, __mmask16 there)
+{
+    __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, first));
+    if (!second)
+        return even;
+    __m512i odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, second));
+    return _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+}
+
+static void pack_keys_tiles(void *k_to, void *v_to, const void *k, const void *v, int64_t stride,
+                            int rows, int width, int padded)
+{
+    const uint16_t *keys = k, *values = v;
+    uint16_t *tile = k_to;
+    for (int c = 0; c < padded; c += TILE_DEPTH)
+        for (int r = 0; r < KEYS; r += TILE_ROWS, tile += TILE_BF16) {
+            int there = rows - r < 0 ? 0 : rows - r > TILE_ROWS ? TILE_ROWS : rows - r;
+            pack_key_tile(tile, keys + r * stride + c, stride, there, width - c);
+        }
+    uint16_t *line = v_to;
+    for (int c = 0; c < padded; c += LANES) {
+        int left = width - c < 0 ? 0 : width - c > LANES ? LANES : width - c;
+        __mmask16 there = (__mmask16)((1u << left) - 1);
+        for (int r = 0; r < KEYS; r += 2, line += 2 * LANES) {
+            const uint16_t *value = values + r * stride + c;
+            __m512i pair = _mm512_setzero_si512();
+            if (r < rows && left > 0)
+                pair = pair_of(value, r + 1 < rows ? value + stride : NULL, there);
+            _mm512_storeu_si512(line, pair);
+        }
+    }
+}
+
+/* scores [rows][32 keys from `key`] = q k^T; `down` tiles of queries, a constant. */
+INLINE void score_tiles(const struct sdw_attention_block *block, int key, int down)
+{
+    const size_t line = KEYS * sizeof(float), bytes = (size_t)block->width * sizeof(uint16_t);
+    const uint16_t *q = block->q, *k = (const uint16_t *)block->k + key / TILE_ROWS * TILE_BF16;
+    float *to = block->scores + key, *below = to + TILE_ROWS * KEYS;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int c = 0; c < block->used; c += TILE_DEPTH, k += KEYS / TILE_ROWS * TILE_BF16) {
+        _tile_loadd(6, k, 64);
+        _tile_loadd(4, q + c, bytes);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, k + TILE_BF16, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        if (down == 2) {
+            _tile_loadd(5, q + TILE_ROWS * block->width + c, bytes);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, to, line);
+    _tile_stored(1, to + LANES, line);
+    if (down == 2) {
+        _tile_stored(2, below, line);
+        _tile_stored(3, below + LANES, line);
+    }
+}
+
+/* 2^x for x <= 0, under 2^-126 no less than some such number: relative error under 1e-4, where
+ * rounding to bf16 has 4e-3. */
+INLINE __m512 weight_of(__m512 x)
+{
+    const __m512 shift = _mm512_set1_ps(0x1.8p23f);
+    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f));
+    __m512 shifted = _mm512_add_ps(x, shift), f = _mm512_sub_ps(x, _mm512_sub_ps(shifted, shift));
+    __m512 p = _mm512_set1_ps(5.51704433e-2f);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.42610301e-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.93261086e-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.99928134e-1f));
+    __m512i whole = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23); /* kernels_tmpl.h */
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), whole));
+}
+
+/* What row r does not see becomes -infinity; returns the largest of the rest and of `top`, in
+ * units of the softmax's exponent. */
+INLINE float mask_row(const struct sdw_attention_block *block, int r, int keys)
+{
+    float *s = block->scores + r * KEYS;
+    int seen = block->causal_first + r + 1;
+    if (seen > block->keys)
+        seen = block->keys;
+    for (int j = seen > 0 ? seen : 0; j < keys; j++)
+        s[j] = -INFINITY;
+    __m512 even = _mm512_loadu_ps(s), odd = _mm512_loadu_ps(s + LANES);
+    for (int j = 2 * LANES; j < keys; j += 2 * LANES) {
+        even = _mm512_max_ps(even, _mm512_loadu_ps(s + j));
+        odd = _mm512_max_ps(odd, _mm512_loadu_ps(s + j + LANES));
+    }
+    float top = _mm512_reduce_max_ps(_mm512_max_ps(even, odd)) * block->scale;
+    return top > block->top[r] ? top : block->top[r];
+}
+
+/* The scores of row r become weights 2^(s - top), as bf16 at the start of the row; returns their
+ * sum. */
+INLINE float weigh_row(const struct sdw_attention_block *block, int r, int keys, float top)
+{
+    float *s = block->scores + r * KEYS;
+    uint16_t *weights = (uint16_t *)s; /* never ahead of what is still to be read */
+    __m512 scale = _mm512_set1_ps(block->scale), topmost = _mm512_set1_ps(top);
+    __m512 even = _mm512_setzero_ps(), odd = even;
+    for (int j = 0; j < keys; j += 2 * LANES) {
+        __m512 a = weight_of(_mm512_fmsub_ps(_mm512_loadu_ps(s + j), scale, topmost));
+        __m512 b = weight_of(_mm512_fmsub_ps(_mm512_loadu_ps(s + j + LANES), scale, topmost));
+        even = _mm512_add_ps(even, a);
+        odd = _mm512_add_ps(odd, b);
+        _mm512_storeu_si512(weights + j, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+}
+
+/* The softmax of the block's scores; what was summed before is scaled to the new maxima. */
+static void weigh(const struct sdw_attention_block *block, int keys)
+{
+    float top[ROWS], factor[ROWS];
+    bool same = true;
+    for (int r = 0; r < block->rows; r++) {
+        top[r] = mask_row(block, r, keys);
+        same &= top[r] == block->top[r];
+        factor[r] = block->top[r] - top[r]; /* very negative at first, when there is no sum yet */
+    }
+    if (!same)
+        for (int r = 0; r < block->rows; r += LANES)
+            store(factor + r, exp2_of(load(factor + r)));
+    for (int r = 0; r < block->rows; r++) {
+        float sum = weigh_row(block, r, keys, top[r]);
+        block->sum[r] = same ? block->sum[r] + sum : block->sum[r] * factor[r] + sum;
+        block->top[r] = top[r];
+        float *out = block->out + (int64_t)r * block->width;
+        for (int c = 0; c < block->used && !same; c += V)
+            store(out + c, load(out + c) * splat(factor[r]));
+    }
+}
+
+/* out [rows][32 channels from c] += weights . v; `across` tiles of channels, `down` of queries,
+ * constants. */
+INLINE void gather_tiles(const struct sdw_attention_block *block, int c, int keys, int across,
+                         int down)
+{
+    const size_t line = (size_t)block->width * sizeof(float), weights = KEYS * sizeof(float);
+    const int64_t tiles = KEYS / TILE_DEPTH * TILE_BF16; /* of 16 channels */
+    const uint16_t *p = (const uint16_t *)block->scores, *lower = p + 2 * TILE_ROWS * KEYS;
+    const uint16_t *v = (const uint16_t *)block->v + c / LANES * tiles;
+    float *out = block->out + c, *below = out + TILE_ROWS * (int64_t)block->width;
+    _tile_loadd(0, out, line);
+    if (across == 2)
+        _tile_loadd(1, out + LANES, line);
+    if (down == 2)
+        _tile_loadd(2, below, line);
+    if (across == 2 && down == 2)
+        _tile_loadd(3, below + LANES, line);
+    for (int key = 0; key < keys; key += TILE_DEPTH, v += TILE_BF16) {
+        _tile_loadd(4, p + key, weights);
+        _tile_loadd(6, v, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        if (across == 2) {
+            _tile_loadd(7, v + tiles, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (down == 2) {
+            _tile_loadd(5, lower + key, weights);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (across == 2 && down == 2)
+            _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, out, line);
+    if (across == 2)
+        _tile_stored(1, out + LANES, line);
+    if (down == 2)
+        _tile_stored(2, below, line);
+    if (across == 2 && down == 2)
+        _tile_stored(3, below + LANES, line);
+}
+
+INLINE void attend(const struct sdw_attention_block *block, int down)
+{
+    int keys = (block->keys + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH, c = 0;
+    TILES_SEE_MEMORY;
+    for (int key = 0; key < keys; key += TILE_DEPTH)
+        score_tiles(block, key, down);
+    TILES_SEE_MEMORY;
+    weigh(block, keys);
+    TILES_SEE_MEMORY;
+    for (; c + LANES < block->used; c += 2 * LANES)
+        gather_tiles(block, c, keys, 2, down);
+    if (c < block->used)
+        gather_tiles(block, c, keys, 1, down);
+    TILES_SEE_MEMORY;
+}
+
+static void attend_block_tiles(const struct sdw_attention_block *block)
+{
+    tiles_begin();
+    if (block->rows > TILE_ROWS)
+        attend(block, 2);
+    else
+        attend(block, 1);
+    tiles_end();
+}
+
+const struct sdw_cpu_kernels sdw_kernels_amx_bf16 = {
+    .name = "AMX BF16",
+    .vector_floats = LANES,
+    .widen = widen,
+    .narrow = narrow,
+    .activate = activate,
+    .gate = gate,
+    .add = add,
+    .affine = affine,
+    .normalize = normalize,
+    .moments = moments,
+    .total = total,
+    .total_squares = total_squares,
+    .spin = spin,
+    .spin_bf16 = spin_tiles,
+    .spin_operations = 2 * SPIN * V,
+    .spin_bf16_operations = 4 * 2 * TILE_ROWS * LANES * TILE_DEPTH,
+    .attention_dtype = SDW_BF16,
+    .attention_rows = ROWS,
+    .attention_pad = TILE_DEPTH,
+    .pack_queries = pack_queries_tiles,
+    .pack_keys = pack_keys_tiles,
+    .attend_block = attend_block_tiles,
+    .multiply = multiply,
+    .winograd_take = winograd_take,
+    .winograd_give = winograd_give,
+};
