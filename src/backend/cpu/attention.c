@@ -18,7 +18,7 @@ struct attention {
     const struct sdw_tensor *out, *q, *k, *v;
     struct sdw_attention_geometry geometry;
     int queries, keys, width, padded;
-    int rows;                     /* queries of a group */
+    int rows, block;              /* queries of a group, keys of a block */
     int key_blocks, query_blocks; /* of one head */
     size_t element, block_bytes;  /* bytes of an element, of a packed block of keys or values */
     size_t group_floats;          /* what a group of queries keeps */
@@ -38,9 +38,8 @@ static void pack_tile(void *context, int64_t i, int thread)
 {
     const struct attention *a = context;
     int block = (int)(i % a->key_blocks), head = (int)(i / a->key_blocks);
-    int64_t first = (int64_t)block * SDW_ATTENTION_KEYS;
-    int rows =
-        a->keys - (int)first < SDW_ATTENTION_KEYS ? a->keys - (int)first : SDW_ATTENTION_KEYS;
+    int64_t first = (int64_t)block * a->block;
+    int rows = a->keys - (int)first < a->block ? a->keys - (int)first : a->block;
     (void)thread;
     a->kernels->pack_keys(a->packed_k + (size_t)i * a->block_bytes,
                           a->packed_v + (size_t)i * a->block_bytes,
@@ -89,7 +88,7 @@ static bool attend(const struct attention *a, struct sdw_attention_block *block,
     if (a->geometry.causal && key > first + block->rows - 1)
         return false;
     int left = a->keys - (int)key;
-    block->keys = left < SDW_ATTENTION_KEYS ? left : SDW_ATTENTION_KEYS;
+    block->keys = left < a->block ? left : a->block;
     block->causal_first = a->geometry.causal ? (int)(first - key) : INT_MAX / 2;
     block->k = a->packed_k + at * a->block_bytes;
     block->v = a->packed_v + at * a->block_bytes;
@@ -104,7 +103,7 @@ static void attend_tile(void *context, int64_t i, int thread)
     int part = (int)(i % a->query_blocks), head = (int)(i / a->query_blocks);
     int64_t first = (int64_t)part * GROUPS * a->rows;
     float *scores = (float *)(a->scratch + (size_t)thread * a->scratch_bytes);
-    float *floats = scores + a->rows * SDW_ATTENTION_KEYS;
+    float *floats = scores + a->kernels->attention_scores;
     struct sdw_attention_block group[GROUPS];
     int groups = 0;
     for (int64_t q = first; groups < GROUPS && q < a->queries; q += a->rows) {
@@ -113,7 +112,7 @@ static void attend_tile(void *context, int64_t i, int thread)
     }
     size_t at = (size_t)head * (size_t)a->key_blocks;
     for (int b = 0; b < a->key_blocks; b++) {
-        int64_t q = first, key = (int64_t)b * SDW_ATTENTION_KEYS;
+        int64_t q = first, key = (int64_t)b * a->block;
         bool seen = false;
         for (int g = 0; g < groups; g++, q += a->rows)
             seen |= attend(a, &group[g], q, key, at + (size_t)b);
@@ -133,19 +132,20 @@ static void attend_picture(struct sdw_device *dev, const struct sdw_tensor *out,
         .kernels = ((struct sdw_cpu *)dev)->kernels, .out = out, .q = q, .k = k, .v = v};
     a.geometry = geometry;
     a.rows = a.kernels->attention_rows;
+    a.block = a.kernels->attention_keys;
     a.queries = q->h * q->w;
     a.keys = k->h * k->w;
     a.width = q->c / geometry.heads;
     a.padded = (a.width + a.kernels->attention_pad - 1) / a.kernels->attention_pad *
                a.kernels->attention_pad;
-    a.key_blocks = (a.keys + SDW_ATTENTION_KEYS - 1) / SDW_ATTENTION_KEYS;
+    a.key_blocks = (a.keys + a.block - 1) / a.block;
     a.query_blocks = (a.queries + GROUPS * a.rows - 1) / (GROUPS * a.rows);
     a.element = sdw_dtype_bytes(a.kernels->attention_dtype);
-    a.block_bytes = (size_t)a.padded * SDW_ATTENTION_KEYS * a.element;
+    a.block_bytes = (size_t)a.padded * (size_t)a.block * a.element;
 
     int64_t heads = geometry.heads;
     size_t blocks = (size_t)heads * (size_t)a.key_blocks;
-    size_t score_floats = (size_t)a.rows * SDW_ATTENTION_KEYS;
+    size_t score_floats = (size_t)a.kernels->attention_scores;
     a.group_floats = (size_t)a.rows * (2 + 2 * (size_t)a.padded);
     a.scratch_bytes = ((score_floats + GROUPS * a.group_floats) * sizeof(float) + 63) & ~(size_t)63;
     size_t bytes = 2 * blocks * a.block_bytes + (size_t)sdw_pool_threads() * a.scratch_bytes;

@@ -1,9 +1,10 @@
 /* attention_tmpl.h: attention in f32 over vectors of SDW_VEC_BYTES, and the table of an instruction
- * set that uses it. Packed: q [rows][width]; k [width][SDW_ATTENTION_KEYS]; v
- * [SDW_ATTENTION_KEYS][width]. */
+ * set that uses it. Packed: q [rows][width]; k [width][KEYS];
+ * v [KEYS][width]. */
 #include "backend/cpu/kernels_tmpl.h"
 
-#define ROWS 12 /* queries at a time: two groups of six */
+#define ROWS 12  /* queries at a time: two groups of six */
+#define KEYS 256 /* of a block */
 
 static void pack_queries(void *to, const void *from, int64_t stride, int rows, int width,
                          int padded)
@@ -19,12 +20,12 @@ static void pack_keys(void *k_to, void *v_to, const void *k, const void *v, int6
                       int rows, int width, int padded)
 {
     float *columns = k_to, *lines = v_to;
-    memset(columns, 0, (size_t)padded * SDW_ATTENTION_KEYS * sizeof *columns);
-    memset(lines, 0, (size_t)padded * SDW_ATTENTION_KEYS * sizeof *lines);
+    memset(columns, 0, (size_t)padded * KEYS * sizeof *columns);
+    memset(lines, 0, (size_t)padded * KEYS * sizeof *lines);
     for (int r = 0; r < rows; r++) {
         const float *key = (const float *)k + r * stride;
         for (int c = 0; c < width; c++)
-            columns[(int64_t)c * SDW_ATTENTION_KEYS + r] = key[c];
+            columns[(int64_t)c * KEYS + r] = key[c];
         memcpy(lines + (int64_t)r * padded, (const float *)v + r * stride,
                (size_t)width * sizeof *lines);
     }
@@ -38,7 +39,7 @@ INLINE void score_rows(const struct sdw_attention_block *block, int first, int r
     vec a[6], b[6];
     for (int r = 0; r < rows; r++)
         a[r] = b[r] = (vec){0};
-    for (int c = 0; c < block->used; c++, k += SDW_ATTENTION_KEYS) {
+    for (int c = 0; c < block->used; c++, k += KEYS) {
         vec k0 = load(k), k1 = load(k + V);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
@@ -48,7 +49,7 @@ INLINE void score_rows(const struct sdw_attention_block *block, int first, int r
         }
     }
     for (int r = 0; r < rows; r++) {
-        float *to = block->scores + (first + r) * SDW_ATTENTION_KEYS + key;
+        float *to = block->scores + (first + r) * KEYS + key;
         store(to, a[r] * splat(block->scale));
         store(to + V, b[r] * splat(block->scale));
     }
@@ -69,7 +70,7 @@ static void score(const struct sdw_attention_block *block, int keys)
  * was summed before. */
 INLINE float weigh(const struct sdw_attention_block *block, int r, int keys)
 {
-    float *s = block->scores + r * SDW_ATTENTION_KEYS;
+    float *s = block->scores + r * KEYS;
     int seen =
         block->causal_first + r + 1 < block->keys ? block->causal_first + r + 1 : block->keys;
     for (int j = seen > 0 ? seen : 0; j < keys; j++)
@@ -99,8 +100,7 @@ INLINE float weigh(const struct sdw_attention_block *block, int r, int keys)
 INLINE void gather_rows(const struct sdw_attention_block *block, const float *factor, int first,
                         int rows, int c, int keys)
 {
-    const float *v = (const float *)block->v + c,
-                *p = block->scores + (int64_t)first * SDW_ATTENTION_KEYS;
+    const float *v = (const float *)block->v + c, *p = block->scores + (int64_t)first * KEYS;
     float *out = block->out + (int64_t)first * block->width + c;
     vec a[6], b[6];
     for (int r = 0; r < rows; r++) {
@@ -111,7 +111,7 @@ INLINE void gather_rows(const struct sdw_attention_block *block, const float *fa
         vec v0 = load(v), v1 = load(v + V);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
-            vec weight = splat(p[r * SDW_ATTENTION_KEYS + j]);
+            vec weight = splat(p[r * KEYS + j]);
             a[r] += weight * v0;
             b[r] += weight * v1;
         }
@@ -156,6 +156,8 @@ const struct sdw_cpu_kernels SDW_KERNELS = {
     .spin_operations = 2 * SPIN * V,
     .attention_dtype = SDW_F32,
     .attention_rows = ROWS,
+    .attention_keys = KEYS,
+    .attention_scores = ROWS * KEYS,
     .attention_pad = 2 * V,
     .pack_queries = pack_queries,
     .pack_keys = pack_keys,

@@ -9,8 +9,7 @@
 
 #include "tensor/ops.h"
 
-#define SDW_ATTENTION_KEYS 256 /* keys of a block */
-#define SDW_MATRIX_ROWS    6   /* rows of one call of multiply */
+#define SDW_MATRIX_ROWS 6 /* rows of one call of multiply */
 
 /* A tile of Winograd's F(4x4, 3x3), winograd_f32.c. */
 #define SDW_WINOGRAD_OUTPUTS   4 /* each way */
@@ -26,12 +25,12 @@ struct sdw_attention_block {
     int width;         /* of a head, padded: a multiple of attention_pad */
     int used;          /* of a head, as it is */
     int rows;          /* 1..attention_rows */
-    int keys;          /* 1..SDW_ATTENTION_KEYS that count; the rest of the block is padding */
+    int keys;          /* 1..attention_keys that count; the rest of the block is padding */
     int causal_first;  /* row r sees keys 0..causal_first + r of the block; INT_MAX / 2: all */
     float scale;       /* over 0; times log2(e): the softmax is in base 2 */
     float *top, *sum;  /* [rows] running maximum and sum */
     float *out;        /* [rows][width], not yet divided by sum */
-    float *scores;     /* [attention_rows][SDW_ATTENTION_KEYS] scratch */
+    float *scores;     /* attention_scores floats of scratch */
 };
 
 struct sdw_cpu_kernels {
@@ -63,12 +62,14 @@ struct sdw_cpu_kernels {
     /* Attention in `attention_dtype`; bytes for each element of packed q, k and v follow from it.
      */
     enum sdw_dtype attention_dtype;
-    int attention_rows; /* queries that one call of attend_block takes */
+    int attention_rows;   /* queries that one call of attend_block takes */
+    int attention_keys;   /* keys of a block */
+    int attention_scores; /* floats that attend_block needs for itself */
     int attention_pad;
     /* Packs one head's rows (a stride apart, `width` elements each) to q [rows][padded]. */
     void (*pack_queries)(void *to, const void *from, int64_t stride, int rows, int width,
                          int padded);
-    /* Packs up to SDW_ATTENTION_KEYS rows of keys and of values to one block of each; the rest is
+    /* Packs up to attention_keys rows of keys and of values to one block of each; the rest is
      * zero. */
     void (*pack_keys)(void *k_to, void *v_to, const void *k, const void *v, int64_t stride,
                       int rows, int width, int padded);

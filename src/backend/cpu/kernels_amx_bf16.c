@@ -9,7 +9,10 @@
 #include "backend/cpu/kernels_tmpl.h"
 
 #define LANES 16
-#define KEYS  SDW_ATTENTION_KEYS
+#define KEYS 256 /* of a block: scores, keys and values fit the first-level cache */
+#define LINE                                                                                       \
+    (KEYS + 16) /* floats from one query's scores to the next's: not a power of two, which the     \
+                   cache's sets would meet in */
 #define ROWS  32
 #define PAIRS (TILE_DEPTH / 2)
 
@@ -104,9 +107,9 @@ static void pack_keys_tiles(void *k_to, void *v_to, const void *k, const void *v
 /* scores [rows][32 keys from `key`] = q k^T; `down` tiles of queries, a constant. */
 INLINE void score_tiles(const struct sdw_attention_block *block, int key, int down)
 {
-    const size_t line = KEYS * sizeof(float), bytes = (size_t)block->width * sizeof(uint16_t);
+    const size_t line = LINE * sizeof(float), bytes = (size_t)block->width * sizeof(uint16_t);
     const uint16_t *q = block->q, *k = (const uint16_t *)block->k + key / TILE_ROWS * TILE_BF16;
-    float *to = block->scores + key, *below = to + TILE_ROWS * KEYS;
+    float *to = block->scores + key, *below = to + TILE_ROWS * LINE;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -150,7 +153,7 @@ INLINE __m512 weight_of(__m512 x)
  * units of the softmax's exponent. */
 INLINE float mask_row(const struct sdw_attention_block *block, int r, int keys)
 {
-    float *s = block->scores + r * KEYS;
+    float *s = block->scores + r * LINE;
     int seen = block->causal_first + r + 1;
     if (seen > block->keys)
         seen = block->keys;
@@ -169,7 +172,7 @@ INLINE float mask_row(const struct sdw_attention_block *block, int r, int keys)
  * sum. */
 INLINE float weigh_row(const struct sdw_attention_block *block, int r, int keys, float top)
 {
-    float *s = block->scores + r * KEYS;
+    float *s = block->scores + r * LINE;
     uint16_t *weights = (uint16_t *)s; /* never ahead of what is still to be read */
     __m512 scale = _mm512_set1_ps(block->scale), topmost = _mm512_set1_ps(top);
     __m512 even = _mm512_setzero_ps(), odd = even;
@@ -211,9 +214,9 @@ static void weigh(const struct sdw_attention_block *block, int keys)
 INLINE void gather_tiles(const struct sdw_attention_block *block, int c, int keys, int across,
                          int down)
 {
-    const size_t line = (size_t)block->width * sizeof(float), weights = KEYS * sizeof(float);
+    const size_t line = (size_t)block->width * sizeof(float), weights = LINE * sizeof(float);
     const int64_t tiles = KEYS / TILE_DEPTH * TILE_BF16; /* of 16 channels */
-    const uint16_t *p = (const uint16_t *)block->scores, *lower = p + 2 * TILE_ROWS * KEYS;
+    const uint16_t *p = (const uint16_t *)block->scores, *lower = p + 2 * TILE_ROWS * LINE;
     const uint16_t *v = (const uint16_t *)block->v + c / LANES * tiles;
     float *out = block->out + c, *below = out + TILE_ROWS * (int64_t)block->width;
     _tile_loadd(0, out, line);
@@ -292,6 +295,8 @@ const struct sdw_cpu_kernels sdw_kernels_amx_bf16 = {
     .spin_bf16_operations = 4 * 2 * TILE_ROWS * LANES * TILE_DEPTH,
     .attention_dtype = SDW_BF16,
     .attention_rows = ROWS,
+    .attention_keys = KEYS,
+    .attention_scores = ROWS * LINE,
     .attention_pad = TILE_DEPTH,
     .pack_queries = pack_queries_tiles,
     .pack_keys = pack_keys_tiles,

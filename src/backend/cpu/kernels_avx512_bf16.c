@@ -1,6 +1,6 @@
 /* kernels_avx512_bf16.c: attention on vdpbf16ps, which multiplies pairs of bf16 and adds them to
  * f32: twice the rate of f32. Packed: q [rows][width]; k [pairs of
- * channels][SDW_ATTENTION_KEYS][2]; v [pairs of keys][width][2]. The weights of the softmax are
+ * channels][KEYS][2]; v [pairs of keys][width][2]. The weights of the softmax are
  * rounded to bf16 before they meet the values; their sum is of the rounded ones' f32 originals. */
 #define SDW_VEC_BYTES 64
 #include "backend/cpu/kernels_tmpl.h"
@@ -8,8 +8,8 @@
 #include <immintrin.h>
 
 #define LANES 16
-#define ROWS  12 /* queries at a time: two groups of six */
-#define KEYS  SDW_ATTENTION_KEYS
+#define ROWS  12  /* queries at a time: two groups of six */
+#define KEYS  256 /* of a block */
 
 static float spin_bf16(int64_t rounds)
 {
@@ -224,6 +224,8 @@ const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .spin_bf16_operations = 4 * SPIN * LANES,
     .attention_dtype = SDW_BF16,
     .attention_rows = ROWS,
+    .attention_keys = KEYS,
+    .attention_scores = ROWS * KEYS,
     .attention_pad = LANES,
     .pack_queries = pack_queries_bf16,
     .pack_keys = pack_keys_bf16,
