@@ -81,9 +81,10 @@ static void begin(const struct attention *a, struct sdw_attention_block *block, 
     }
 }
 
-/* A block of keys meets some queries; false when they see none of its keys, nor of those after. */
-static bool attend(const struct attention *a, struct sdw_attention_block *block, int64_t first,
-                   int64_t key, size_t at)
+/* Some queries are to meet a block of keys; false when they see none of its keys, nor of those
+ * after. */
+static bool meet(const struct attention *a, struct sdw_attention_block *block, int64_t first,
+                 int64_t key, size_t at)
 {
     if (a->geometry.causal && key > first + block->rows - 1)
         return false;
@@ -92,7 +93,6 @@ static bool attend(const struct attention *a, struct sdw_attention_block *block,
     block->causal_first = a->geometry.causal ? (int)(first - key) : INT_MAX / 2;
     block->k = a->packed_k + at * a->block_bytes;
     block->v = a->packed_v + at * a->block_bytes;
-    a->kernels->attend_block(block);
     return true;
 }
 
@@ -103,21 +103,23 @@ static void attend_tile(void *context, int64_t i, int thread)
     int part = (int)(i % a->query_blocks), head = (int)(i / a->query_blocks);
     int64_t first = (int64_t)part * GROUPS * a->rows;
     float *scores = (float *)(a->scratch + (size_t)thread * a->scratch_bytes);
-    float *floats = scores + a->kernels->attention_scores;
+    float *floats = scores + 2 * (ptrdiff_t)a->kernels->attention_scores;
     struct sdw_attention_block group[GROUPS];
     int groups = 0;
     for (int64_t q = first; groups < GROUPS && q < a->queries; q += a->rows) {
         begin(a, &group[groups], floats + (size_t)groups * a->group_floats, head, q);
-        group[groups++].scores = scores;
+        group[groups].scores = scores + groups % 2 * a->kernels->attention_scores;
+        groups++;
     }
     size_t at = (size_t)head * (size_t)a->key_blocks;
     for (int b = 0; b < a->key_blocks; b++) {
         int64_t q = first, key = (int64_t)b * a->block;
-        bool seen = false;
+        int blind = 0; /* groups that see no more keys: the first ones */
         for (int g = 0; g < groups; g++, q += a->rows)
-            seen |= attend(a, &group[g], q, key, at + (size_t)b);
-        if (!seen)
+            blind += !meet(a, &group[g], q, key, at + (size_t)b);
+        if (blind == groups)
             break;
+        a->kernels->attend_blocks(group + blind, groups - blind);
     }
     for (int g = 0; g < groups; g++)
         finish(a, &group[g], head, first + (int64_t)g * a->rows);
@@ -145,7 +147,7 @@ static void attend_picture(struct sdw_device *dev, const struct sdw_tensor *out,
 
     int64_t heads = geometry.heads;
     size_t blocks = (size_t)heads * (size_t)a.key_blocks;
-    size_t score_floats = (size_t)a.kernels->attention_scores;
+    size_t score_floats = 2 * (size_t)a.kernels->attention_scores;
     a.group_floats = (size_t)a.rows * (2 + 2 * (size_t)a.padded);
     a.scratch_bytes = ((score_floats + GROUPS * a.group_floats) * sizeof(float) + 63) & ~(size_t)63;
     size_t bytes = 2 * blocks * a.block_bytes + (size_t)sdw_pool_threads() * a.scratch_bytes;

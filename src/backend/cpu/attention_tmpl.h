@@ -139,6 +139,12 @@ static void attend_block(const struct sdw_attention_block *block)
     }
 }
 
+static void attend_blocks(const struct sdw_attention_block *block, int count)
+{
+    for (int i = 0; i < count; i++)
+        attend_block(block + i);
+}
+
 const struct sdw_cpu_kernels SDW_KERNELS = {
     .name = SDW_KERNELS_NAME,
     .vector_floats = V,
@@ -161,7 +167,7 @@ const struct sdw_cpu_kernels SDW_KERNELS = {
     .attention_pad = 2 * V,
     .pack_queries = pack_queries,
     .pack_keys = pack_keys,
-    .attend_block = attend_block,
+    .attend_blocks = attend_blocks,
     .multiply = multiply,
     .winograd_take = winograd_take,
     .winograd_give = winograd_give,

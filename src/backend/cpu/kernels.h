@@ -30,7 +30,7 @@ struct sdw_attention_block {
     float scale;       /* over 0; times log2(e): the softmax is in base 2 */
     float *top, *sum;  /* [rows] running maximum and sum */
     float *out;        /* [rows][width], not yet divided by sum */
-    float *scores;     /* attention_scores floats of scratch */
+    float *scores;     /* attention_scores floats of scratch; neighbours have different ones */
 };
 
 struct sdw_cpu_kernels {
@@ -62,9 +62,9 @@ struct sdw_cpu_kernels {
     /* Attention in `attention_dtype`; bytes for each element of packed q, k and v follow from it.
      */
     enum sdw_dtype attention_dtype;
-    int attention_rows;   /* queries that one call of attend_block takes */
+    int attention_rows;   /* queries that meet a block of keys at once */
     int attention_keys;   /* keys of a block */
-    int attention_scores; /* floats that attend_block needs for itself */
+    int attention_scores; /* floats of scratch of a block */
     int attention_pad;
     /* Packs one head's rows (a stride apart, `width` elements each) to q [rows][padded]. */
     void (*pack_queries)(void *to, const void *from, int64_t stride, int rows, int width,
@@ -73,7 +73,8 @@ struct sdw_cpu_kernels {
      * zero. */
     void (*pack_keys)(void *k_to, void *v_to, const void *k, const void *v, int64_t stride,
                       int rows, int width, int padded);
-    void (*attend_block)(const struct sdw_attention_block *block);
+    /* One block of keys after the other, or different queries with one block. */
+    void (*attend_blocks)(const struct sdw_attention_block *block, int count);
 
     /* out [rows, `stride` floats apart][2 vectors] = sum over taps and i of a[tap][row][i] *
      * panel[tap][i][2 vectors]. a: taps*rows pointers */

@@ -9,12 +9,13 @@
 #include "backend/cpu/kernels_tmpl.h"
 
 #define LANES 16
-#define KEYS 256 /* of a block: scores, keys and values fit the first-level cache */
+#define KEYS  256 /* of a block: scores, keys and values fit the first-level cache */
 #define LINE                                                                                       \
     (KEYS + 16) /* floats from one query's scores to the next's: not a power of two, which the     \
                    cache's sets would meet in */
-#define ROWS  32
-#define PAIRS (TILE_DEPTH / 2)
+#define ROWS   32
+#define NARROW 64 /* channels of a head whose queries stay in tiles */
+#define PAIRS  (TILE_DEPTH / 2)
 
 static float spin_tiles(int64_t rounds)
 {
@@ -104,36 +105,6 @@ static void pack_keys_tiles(void *k_to, void *v_to, const void *k, const void *v
     }
 }
 
-/* scores [rows][32 keys from `key`] = q k^T; `down` tiles of queries, a constant. */
-INLINE void score_tiles(const struct sdw_attention_block *block, int key, int down)
-{
-    const size_t line = LINE * sizeof(float), bytes = (size_t)block->width * sizeof(uint16_t);
-    const uint16_t *q = block->q, *k = (const uint16_t *)block->k + key / TILE_ROWS * TILE_BF16;
-    float *to = block->scores + key, *below = to + TILE_ROWS * LINE;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int c = 0; c < block->used; c += TILE_DEPTH, k += KEYS / TILE_ROWS * TILE_BF16) {
-        _tile_loadd(6, k, 64);
-        _tile_loadd(4, q + c, bytes);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, k + TILE_BF16, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        if (down == 2) {
-            _tile_loadd(5, q + TILE_ROWS * block->width + c, bytes);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    _tile_stored(0, to, line);
-    _tile_stored(1, to + LANES, line);
-    if (down == 2) {
-        _tile_stored(2, below, line);
-        _tile_stored(3, below + LANES, line);
-    }
-}
-
 /* 2^x for x <= 0, under 2^-126 no less than some such number: relative error under 1e-4, where
  * rounding to bf16 has 4e-3. */
 INLINE __m512 weight_of(__m512 x)
@@ -186,10 +157,146 @@ INLINE float weigh_row(const struct sdw_attention_block *block, int r, int keys,
     return _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
 }
 
-/* The softmax of the block's scores; what was summed before is scaled to the new maxima. */
-static void weigh(const struct sdw_attention_block *block, int keys)
+/* ---- products, a step at a time ---- */
+
+/* Scores of 16 keys for heads of up to 64 channels, whose queries stay in tiles 0 to 3. */
+INLINE void score_narrow(const struct sdw_attention_block *block, int step)
 {
-    float top[ROWS], factor[ROWS];
+    const size_t line = LINE * sizeof(float), bytes = (size_t)block->width * sizeof(uint16_t);
+    const uint16_t *q = block->q, *below = q + TILE_ROWS * block->width;
+    const uint16_t *k = (const uint16_t *)block->k + step * TILE_BF16;
+    float *to = block->scores + step * TILE_ROWS;
+    bool second = block->used > TILE_DEPTH;
+    if (step == 0) {
+        _tile_loadd(0, q, bytes);
+        _tile_loadd(1, below, bytes);
+        if (second) {
+            _tile_loadd(2, q + TILE_DEPTH, bytes);
+            _tile_loadd(3, below + TILE_DEPTH, bytes);
+        }
+    }
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_loadd(6, k, 64);
+    _tile_dpbf16ps(4, 0, 6);
+    _tile_dpbf16ps(5, 1, 6);
+    if (second) {
+        _tile_loadd(7, k + KEYS / TILE_ROWS * TILE_BF16, 64);
+        _tile_dpbf16ps(4, 2, 7);
+        _tile_dpbf16ps(5, 3, 7);
+    }
+    _tile_stored(4, to, line);
+    _tile_stored(5, to + TILE_ROWS * LINE, line);
+}
+
+/* Scores of 32 keys for wider heads. */
+INLINE void score_wide(const struct sdw_attention_block *block, int step)
+{
+    const size_t line = LINE * sizeof(float), bytes = (size_t)block->width * sizeof(uint16_t);
+    const uint16_t *q = block->q, *k = (const uint16_t *)block->k + 2 * step * TILE_BF16;
+    float *to = block->scores + step * TILE_DEPTH, *below = to + TILE_ROWS * LINE;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int c = 0; c < block->used; c += TILE_DEPTH, k += KEYS / TILE_ROWS * TILE_BF16) {
+        _tile_loadd(6, k, 64);
+        _tile_loadd(4, q + c, bytes);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, k + TILE_BF16, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, q + TILE_ROWS * block->width + c, bytes);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, to, line);
+    _tile_stored(1, to + LANES, line);
+    _tile_stored(2, below, line);
+    _tile_stored(3, below + LANES, line);
+}
+
+/* out [rows][32 channels] += weights . v for 32 keys; the sums stay in tiles 0 to 3 from a block's
+ * first keys to its last. */
+INLINE void gather(const struct sdw_attention_block *block, int step)
+{
+    const size_t line = (size_t)block->width * sizeof(float), weights = LINE * sizeof(float);
+    const int64_t tiles = KEYS / TILE_DEPTH * TILE_BF16; /* of 16 channels */
+    int depth = (block->keys + TILE_DEPTH - 1) / TILE_DEPTH, key = step % depth;
+    int c = step / depth * TILE_DEPTH;
+    const uint16_t *p = (const uint16_t *)block->scores + key * TILE_DEPTH;
+    const uint16_t *v = (const uint16_t *)block->v + c / LANES * tiles + key * TILE_BF16;
+    float *out = block->out + c, *below = out + TILE_ROWS * (int64_t)block->width;
+    bool second = c + LANES < block->used;
+    if (key == 0) {
+        _tile_loadd(0, out, line);
+        _tile_loadd(2, below, line);
+        if (second) {
+            _tile_loadd(1, out + LANES, line);
+            _tile_loadd(3, below + LANES, line);
+        }
+    }
+    _tile_loadd(4, p, weights);
+    _tile_loadd(6, v, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(5, p + 2 * TILE_ROWS * LINE, weights);
+    _tile_dpbf16ps(2, 5, 6);
+    if (second) {
+        _tile_loadd(7, v + tiles, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    if (key < depth - 1)
+        return;
+    _tile_stored(0, out, line);
+    _tile_stored(2, below, line);
+    if (second) {
+        _tile_stored(1, out + LANES, line);
+        _tile_stored(3, below + LANES, line);
+    }
+}
+
+/* The products that wait while a softmax runs: those of one block's values, then those of another
+ * block's scores. */
+struct waiting {
+    const struct sdw_attention_block *gathered, *scored; /* NULL: none */
+    int gathers, steps, done;
+};
+
+static void wait_for(struct waiting *w, const struct sdw_attention_block *gathered,
+                     const struct sdw_attention_block *scored)
+{
+    *w = (struct waiting){gathered, scored, 0, 0, 0};
+    if (gathered)
+        w->gathers = (gathered->keys + TILE_DEPTH - 1) / TILE_DEPTH *
+                     ((gathered->used + TILE_DEPTH - 1) / TILE_DEPTH);
+    w->steps = w->gathers;
+    if (scored) {
+        int keys = scored->used <= NARROW ? TILE_ROWS : TILE_DEPTH; /* of a step */
+        w->steps += (scored->keys + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH / keys;
+    }
+}
+
+/* Goes on to step `end`. */
+INLINE void multiply_to(struct waiting *w, int end)
+{
+    TILES_SEE_MEMORY;
+    for (; w->done < end; w->done++) {
+        if (w->done < w->gathers)
+            gather(w->gathered, w->done);
+        else if (w->scored->used <= NARROW)
+            score_narrow(w->scored, w->done - w->gathers);
+        else
+            score_wide(w->scored, w->done - w->gathers);
+    }
+    TILES_SEE_MEMORY;
+}
+
+/* The softmax of the block's scores, with the products that wait between its rows; what was summed
+ * before is scaled to the new maxima. */
+static void weigh(const struct sdw_attention_block *block, struct waiting *waiting)
+{
+    int keys = (block->keys + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH;
+    float top[ROWS], factor[ROWS] = {0};
     bool same = true;
     for (int r = 0; r < block->rows; r++) {
         top[r] = mask_row(block, r, keys);
@@ -206,73 +313,24 @@ static void weigh(const struct sdw_attention_block *block, int keys)
         float *out = block->out + (int64_t)r * block->width;
         for (int c = 0; c < block->used && !same; c += V)
             store(out + c, load(out + c) * splat(factor[r]));
+        multiply_to(waiting, waiting->steps * (r + 1) / block->rows);
     }
 }
 
-/* out [rows][32 channels from c] += weights . v; `across` tiles of channels, `down` of queries,
- * constants. */
-INLINE void gather_tiles(const struct sdw_attention_block *block, int c, int keys, int across,
-                         int down)
+/* While a block's softmax runs, the tiles multiply for its neighbours: the weights of the one
+ * before by its values, the queries of the one after by its keys. */
+static void attend_blocks_tiles(const struct sdw_attention_block *block, int count)
 {
-    const size_t line = (size_t)block->width * sizeof(float), weights = LINE * sizeof(float);
-    const int64_t tiles = KEYS / TILE_DEPTH * TILE_BF16; /* of 16 channels */
-    const uint16_t *p = (const uint16_t *)block->scores, *lower = p + 2 * TILE_ROWS * LINE;
-    const uint16_t *v = (const uint16_t *)block->v + c / LANES * tiles;
-    float *out = block->out + c, *below = out + TILE_ROWS * (int64_t)block->width;
-    _tile_loadd(0, out, line);
-    if (across == 2)
-        _tile_loadd(1, out + LANES, line);
-    if (down == 2)
-        _tile_loadd(2, below, line);
-    if (across == 2 && down == 2)
-        _tile_loadd(3, below + LANES, line);
-    for (int key = 0; key < keys; key += TILE_DEPTH, v += TILE_BF16) {
-        _tile_loadd(4, p + key, weights);
-        _tile_loadd(6, v, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        if (across == 2) {
-            _tile_loadd(7, v + tiles, 64);
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if (down == 2) {
-            _tile_loadd(5, lower + key, weights);
-            _tile_dpbf16ps(2, 5, 6);
-        }
-        if (across == 2 && down == 2)
-            _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_stored(0, out, line);
-    if (across == 2)
-        _tile_stored(1, out + LANES, line);
-    if (down == 2)
-        _tile_stored(2, below, line);
-    if (across == 2 && down == 2)
-        _tile_stored(3, below + LANES, line);
-}
-
-INLINE void attend(const struct sdw_attention_block *block, int down)
-{
-    int keys = (block->keys + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH, c = 0;
-    TILES_SEE_MEMORY;
-    for (int key = 0; key < keys; key += TILE_DEPTH)
-        score_tiles(block, key, down);
-    TILES_SEE_MEMORY;
-    weigh(block, keys);
-    TILES_SEE_MEMORY;
-    for (; c + LANES < block->used; c += 2 * LANES)
-        gather_tiles(block, c, keys, 2, down);
-    if (c < block->used)
-        gather_tiles(block, c, keys, 1, down);
-    TILES_SEE_MEMORY;
-}
-
-static void attend_block_tiles(const struct sdw_attention_block *block)
-{
+    struct waiting waiting;
     tiles_begin();
-    if (block->rows > TILE_ROWS)
-        attend(block, 2);
-    else
-        attend(block, 1);
+    wait_for(&waiting, NULL, block);
+    multiply_to(&waiting, waiting.steps);
+    for (int i = 0; i < count; i++) {
+        wait_for(&waiting, i > 0 ? block + i - 1 : NULL, i + 1 < count ? block + i + 1 : NULL);
+        weigh(block + i, &waiting);
+    }
+    wait_for(&waiting, block + count - 1, NULL);
+    multiply_to(&waiting, waiting.steps);
     tiles_end();
 }
 
@@ -300,7 +358,7 @@ const struct sdw_cpu_kernels sdw_kernels_amx_bf16 = {
     .attention_pad = TILE_DEPTH,
     .pack_queries = pack_queries_tiles,
     .pack_keys = pack_keys_tiles,
-    .attend_block = attend_block_tiles,
+    .attend_blocks = attend_blocks_tiles,
     .multiply = multiply,
     .winograd_take = winograd_take,
     .winograd_give = winograd_give,

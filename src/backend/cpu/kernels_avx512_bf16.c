@@ -205,6 +205,12 @@ static void attend_block_bf16(const struct sdw_attention_block *block)
         gather_bf16(block, factor, r, 1);
 }
 
+static void attend_blocks(const struct sdw_attention_block *block, int count)
+{
+    for (int i = 0; i < count; i++)
+        attend_block_bf16(block + i);
+}
+
 const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .name = "AVX-512 BF16",
     .vector_floats = LANES,
@@ -229,7 +235,7 @@ const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .attention_pad = LANES,
     .pack_queries = pack_queries_bf16,
     .pack_keys = pack_keys_bf16,
-    .attend_block = attend_block_bf16,
+    .attend_blocks = attend_blocks,
     .multiply = multiply,
     .winograd_take = winograd_take,
     .winograd_give = winograd_give,
