@@ -2,7 +2,6 @@
  * input channels at a time: it writes its part of the packed form from front to back. */
 #include "backend/cpu/amx_tiles.h"
 #include "backend/cpu/amx_weight.h"
-#include "base/half.h"
 #include "base/pool.h"
 
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #define TILE_DATA          18     /* the state component that holds the tiles */
 #define TAPS_MAX           9
 #define MATRICES_DOUBLED   16
+#define PAIRS              (TILE_DEPTH / 2)
 
 bool sdw_amx_allowed(void)
 {
@@ -56,56 +56,79 @@ static void seen(int odd, int tap, int *first, int *end)
     *end = ends[odd][tap];
 }
 
-/* One channel's kernel g [3][3] to the sums that the 16 matrices of a doubled picture hold. */
-static void sum_pixels(float sums[MATRICES_DOUBLED], const float *g)
+/* The kernels g [TILE_DEPTH][3][3] to the sums [TILE_DEPTH][16] that a doubled picture's matrices
+ * hold. */
+static void sum_pixels(float *sums, const float *g)
 {
+    memset(sums, 0, sizeof *sums * TILE_DEPTH * MATRICES_DOUBLED);
     for (int m = 0; m < MATRICES_DOUBLED; m++) {
         int y0, y1, x0, x1;
         seen(m >> 3 & 1, m >> 1 & 1, &y0, &y1);
         seen(m >> 2 & 1, m & 1, &x0, &x1);
-        sums[m] = 0;
         for (int y = y0; y < y1; y++)
             for (int x = x0; x < x1; x++)
-                sums[m] += g[3 * y + x];
+                for (int i = 0; i < TILE_DEPTH; i++)
+                    sums[i * MATRICES_DOUBLED + m] += g[9 * i + 3 * y + x];
     }
 }
 
-/* 32 input channels of one output channel: column `column` of a tile of each matrix. values
- * [32][taps]. */
-static void pack_column(const struct packing *p, uint16_t *to, const float *values, int column)
+/* 32 input channels of an output channel, for all matrices, as bf16 [TILE_DEPTH][matrices]. */
+static void read_channel(const struct packing *p, uint16_t *to, int o, int step)
 {
-    int64_t matrix = (int64_t)p->to->steps * 2 * TILE_BF16;
-    for (int i = 0; i < TILE_DEPTH; i++) {
-        uint16_t *at = to + (i / 2 * TILE_ROWS + column) * 2 + i % 2;
-        const float *of = values + i * p->taps;
-        float sums[MATRICES_DOUBLED];
-        if (p->doubled) {
-            sum_pixels(sums, of);
-            of = sums;
-        }
-        for (int m = 0; m < p->to->matrices; m++)
-            at[m * matrix] = sdw_f32_to_bf16(of[m]);
+    float values[TILE_DEPTH * TAPS_MAX], sums[TILE_DEPTH * MATRICES_DOUBLED];
+    const float *of = values;
+    int count = TILE_DEPTH * p->to->matrices;
+    sdw_array_to_f32(values, p->from, ((int64_t)o * p->in + step * TILE_DEPTH) * p->taps,
+                     TILE_DEPTH * p->taps);
+    if (p->doubled) {
+        sum_pixels(sums, values);
+        of = sums;
     }
+    for (int i = 0; i < count; i += 16)
+        _mm256_storeu_si256((__m256i *)(to + i),
+                            (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(of + i)));
 }
 
-/* A panel's 32 output channels, or what is left of them: the rest stays zero. */
+/* Pair `pair` of input channels in `matrix`, for 16 output channels whose rows [TILE_DEPTH]
+ * [matrices] lie one after the other: a row of the tile. */
+static __m512i gather_pair(const struct packing *p, const uint16_t *rows, int matrix, int pair)
+{
+    int matrices = p->to->matrices;
+    const __m512i row =
+        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                           _mm512_set1_epi32(TILE_DEPTH * matrices));
+    const uint16_t *even = rows + 2 * pair * matrices + matrix;
+    if (matrices == 1)
+        return _mm512_i32gather_epi32(row, even, 2);
+    /* four bytes at each: of the even channel the lower two count, of the odd one the upper two of
+     * what begins before it */
+    __m512i low = _mm512_i32gather_epi32(row, even, 2),
+            high = _mm512_i32gather_epi32(row, even + matrices - 1, 2);
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, low, high);
+}
+
+/* A panel's 32 output channels; where there are fewer, the rest of the columns are zeros. */
 static void pack_panel(void *context, int64_t panel, int thread)
 {
     const struct packing *p = context;
-    int64_t count = sdw_amx_panel_count(p->to);
-    uint16_t *to = p->to->tiles + panel * count;
-    float values[TILE_DEPTH * TAPS_MAX];
-    int first = (int)panel * AMX_PANEL;
+    int64_t matrix = (int64_t)p->to->steps * 2 * TILE_BF16;
+    uint16_t *to = p->to->tiles + panel * sdw_amx_panel_count(p->to);
+    uint16_t rows[AMX_PANEL * TILE_DEPTH * MATRICES_DOUBLED];
+    int first = (int)panel * AMX_PANEL, row = TILE_DEPTH * p->to->matrices;
     (void)thread;
-    if (first + AMX_PANEL > p->out)
-        memset(to, 0, (size_t)count * sizeof *to);
-    for (int step = 0; step < p->to->steps; step++)
-        for (int column = 0; column < AMX_PANEL && first + column < p->out; column++) {
-            int64_t from = ((int64_t)(first + column) * p->in + step * TILE_DEPTH) * p->taps;
-            sdw_array_to_f32(values, p->from, from, TILE_DEPTH * p->taps);
-            pack_column(p, to + (step * 2 + column / TILE_ROWS) * TILE_BF16, values,
-                        column % TILE_ROWS);
+    for (int step = 0; step < p->to->steps; step++, to += 2 * TILE_BF16) {
+        for (int column = 0; column < AMX_PANEL; column++) {
+            if (first + column < p->out)
+                read_channel(p, rows + column * row, first + column, step);
+            else
+                memset(rows + column * row, 0, (size_t)row * sizeof *rows);
         }
+        for (int m = 0; m < p->to->matrices; m++)
+            for (int i = 0; i < 2 * PAIRS; i++)
+                _mm512_store_si512(
+                    to + m * matrix + i * 2 * TILE_ROWS,
+                    gather_pair(p, rows + i / PAIRS * TILE_ROWS * row, m, i % PAIRS));
+    }
 }
 
 bool sdw_amx_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight,

@@ -7,7 +7,7 @@
 
 #include <assert.h>
 
-#define PIECE_STEPS 16 /* of 2 KB each */
+#define PIECE_STEPS 40 /* of 2 KB each */
 #define ROWS        (2 * TILE_ROWS)
 #define LANES       16
 #define INLINE      static inline __attribute__((always_inline))
