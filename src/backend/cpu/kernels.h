@@ -43,8 +43,9 @@ struct sdw_cpu_kernels {
     void (*gate)(float *out, const float *x, const float *gate,
                  int64_t n); /* out = x * gelu(gate) */
     void (*add)(float *out, const float *a, const float *b, int64_t n);
-    /* out[i] = in[i] * scale[i] + offset[i]; out may be in */
-    void (*affine)(float *out, const float *in, const float *scale, const float *offset, int64_t n);
+    /* out[i] = act(in[i] * scale[i] + offset[i]); out may be in */
+    void (*affine)(float *out, const float *in, const float *scale, const float *offset,
+                   enum sdw_act act, int64_t n);
     /* out[i] = (in[i] - mean) * inverse * weight[i] + bias[i]; out may be in */
     void (*normalize)(float *out, const float *in, float mean, float inverse, const float *weight,
                       const float *bias, int64_t n);

@@ -48,8 +48,7 @@ static void write_tile(void *context, int64_t i, int thread)
     for (int64_t p = first; p < last; p++) {
         int64_t r = n * g->pixels + p;
         g->kernels->affine(row, sdw_cpu_row(g->kernels, g->in, r, row), g->scale + n * c,
-                           g->offset + n * c, c);
-        g->kernels->activate(row, g->act, c);
+                           g->offset + n * c, g->act, c);
         g->kernels->narrow((char *)g->out->data + (size_t)(r * c) * sdw_dtype_bytes(g->out->dtype),
                            row, g->out->dtype, c);
     }
