@@ -106,27 +106,31 @@ static struct axis axis_of(int odd, bool cut)
 static void sum_doubled(const struct convolution *conv, struct sdw_amx_sum *sum, struct axis y,
                         struct axis x)
 {
-    int steps = conv->product.weight->steps;
-    sum->parts = 0;
+    const struct sdw_amx_weight *w = conv->product.weight;
+    *sum = (struct sdw_amx_sum){.steps = w->steps, .next = w->taps * AMX_STEP};
     for (int i = 0; i < y.terms; i++)
-        for (int j = 0; j < x.terms; j++) {
-            int matrix = 8 * y.term[i].odd + 4 * x.term[j].odd + 2 * y.term[i].tap + x.term[j].tap;
+        for (int j = 0; j < x.terms; j++, sum->taps++) {
+            int phase = 2 * y.term[i].odd + x.term[j].odd;
+            int tap = 2 * y.term[i].tap + x.term[j].tap;
             int64_t pixels = (int64_t)y.term[i].shift * conv->line + x.term[j].shift;
             bool negative = y.term[i].negative != x.term[j].negative;
-            sdw_amx_sum_add(sum, pixels * conv->in->c + (negative ? conv->plane : 0),
-                            (int64_t)matrix * steps * 2 * TILE_BF16, steps);
+            sum->tap[sum->taps].a = pixels * conv->in->c + (negative ? conv->plane : 0);
+            sum->tap[sum->taps].b = (int64_t)phase * w->steps * sum->next + tap * AMX_STEP;
         }
 }
 
 static void sum_direct(const struct convolution *conv, struct sdw_amx_sum *sum)
 {
-    int stride = conv->geometry->stride, steps = conv->product.weight->steps;
+    const struct sdw_amx_weight *w = conv->product.weight;
+    int stride = conv->geometry->stride;
+    *sum = (struct sdw_amx_sum){
+        .taps = w->taps, .steps = w->steps, .next = (int64_t)w->taps * AMX_STEP};
     for (int y = 0; y < 3; y++)
         for (int x = 0; x < 3; x++) {
             int64_t pixels = (int64_t)(y / stride) * conv->line + x / stride;
             int64_t plane = (y % stride) * stride + x % stride;
-            sdw_amx_sum_add(sum, plane * conv->plane + pixels * conv->in->c,
-                            (int64_t)(3 * y + x) * steps * 2 * TILE_BF16, steps);
+            sum->tap[3 * y + x].a = plane * conv->plane + pixels * conv->in->c;
+            sum->tap[3 * y + x].b = (3 * y + x) * AMX_STEP;
         }
 }
 

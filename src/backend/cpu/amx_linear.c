@@ -81,8 +81,8 @@ void sdw_amx_linear(struct sdw_device *dev, const struct sdw_tensor *out,
                                    .bias = weight->bias,
                                    .act = act},
                        .in = in,
+                       .sum = {.taps = 1, .steps = weight->amx->steps, .next = AMX_STEP},
                        .rows = sdw_tensor_rows(in)};
-    sdw_amx_sum_add(&l.sum, 0, 0, weight->amx->steps);
     l.block_rows = block_rows(weight, in->c);
     if (l.rows < l.block_rows)
         l.block_rows = (int)l.rows;

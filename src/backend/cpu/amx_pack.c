@@ -45,6 +45,7 @@ struct packing {
     const struct sdw_array *from;
     int in, out, taps;
     bool doubled;
+    int matrices; /* of a panel: phases * taps */
 };
 
 /* The kernel's pixels that output phase `odd` (0, 1) sees on pixel `tap` (0, 1) of the small
@@ -77,7 +78,7 @@ static void read_channel(const struct packing *p, uint16_t *to, int o, int step)
 {
     float values[TILE_DEPTH * TAPS_MAX], sums[TILE_DEPTH * MATRICES_DOUBLED];
     const float *of = values;
-    int count = TILE_DEPTH * p->to->matrices;
+    int count = TILE_DEPTH * p->matrices;
     sdw_array_to_f32(values, p->from, ((int64_t)o * p->in + step * TILE_DEPTH) * p->taps,
                      TILE_DEPTH * p->taps);
     if (p->doubled) {
@@ -93,7 +94,7 @@ static void read_channel(const struct packing *p, uint16_t *to, int o, int step)
  * [matrices] lie one after the other: a row of the tile. */
 static __m512i gather_pair(const struct packing *p, const uint16_t *rows, int matrix, int pair)
 {
-    int matrices = p->to->matrices;
+    int matrices = p->matrices;
     const __m512i row =
         _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                            _mm512_set1_epi32(TILE_DEPTH * matrices));
@@ -111,23 +112,25 @@ static __m512i gather_pair(const struct packing *p, const uint16_t *rows, int ma
 static void pack_panel(void *context, int64_t panel, int thread)
 {
     const struct packing *p = context;
-    int64_t matrix = (int64_t)p->to->steps * 2 * TILE_BF16;
-    uint16_t *to = p->to->tiles + panel * sdw_amx_panel_count(p->to);
+    const struct sdw_amx_weight *w = p->to;
+    uint16_t *to = w->tiles + panel * sdw_amx_panel_count(w);
     uint16_t rows[AMX_PANEL * TILE_DEPTH * MATRICES_DOUBLED];
-    int first = (int)panel * AMX_PANEL, row = TILE_DEPTH * p->to->matrices;
+    int first = (int)panel * AMX_PANEL, row = TILE_DEPTH * p->matrices;
     (void)thread;
-    for (int step = 0; step < p->to->steps; step++, to += 2 * TILE_BF16) {
+    for (int step = 0; step < w->steps; step++) {
         for (int column = 0; column < AMX_PANEL; column++) {
             if (first + column < p->out)
                 read_channel(p, rows + column * row, first + column, step);
             else
                 memset(rows + column * row, 0, (size_t)row * sizeof *rows);
         }
-        for (int m = 0; m < p->to->matrices; m++)
-            for (int i = 0; i < 2 * PAIRS; i++)
+        for (int m = 0; m < p->matrices; m++) {
+            int phase = m / w->taps, tap = m % w->taps;
+            uint16_t *at = to + ((int64_t)(phase * w->steps + step) * w->taps + tap) * AMX_STEP;
+            for (int i = 0; i < 2 * PAIRS; i++, at += 2 * TILE_ROWS)
                 _mm512_store_si512(
-                    to + m * matrix + i * 2 * TILE_ROWS,
-                    gather_pair(p, rows + i / PAIRS * TILE_ROWS * row, m, i % PAIRS));
+                    at, gather_pair(p, rows + i / PAIRS * TILE_ROWS * row, m, i % PAIRS));
+        }
     }
 }
 
@@ -145,7 +148,9 @@ bool sdw_amx_pack(struct sdw_device *dev, struct sdw_cpu_weight *weight,
         return false;
     }
     w->panels = (base->out + AMX_PANEL - 1) / AMX_PANEL;
-    w->matrices = packing.doubled ? MATRICES_DOUBLED : packing.taps;
+    w->phases = packing.doubled ? 4 : 1;
+    w->taps = packing.doubled ? 4 : packing.taps;
+    packing.matrices = w->phases * w->taps;
     w->steps = base->in / TILE_DEPTH;
     weight->base.bytes = (size_t)(sdw_amx_panel_count(w) * w->panels) * sizeof *w->tiles;
     w->tiles = dev->ops->buffer_new(dev, weight->base.bytes);

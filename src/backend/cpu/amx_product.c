@@ -5,38 +5,27 @@
 #include "backend/cpu/amx_product.h"
 #include "backend/cpu/amx_tiles.h"
 
-#include <assert.h>
-
-#define PIECE_STEPS 40 /* of 2 KB each */
-#define ROWS        (2 * TILE_ROWS)
-#define LANES       16
-#define INLINE      static inline __attribute__((always_inline))
-
-void sdw_amx_sum_add(struct sdw_amx_sum *sum, int64_t a, int64_t b, int steps)
-{
-    int pieces = (steps + PIECE_STEPS - 1) / PIECE_STEPS;
-    for (int i = 0; i < pieces; i++) {
-        int first = steps * i / pieces, end = steps * (i + 1) / pieces;
-        assert(sum->parts < AMX_PARTS_MAX);
-        sum->part[sum->parts++] = (struct sdw_amx_part){
-            a + (int64_t)first * TILE_DEPTH, b + (int64_t)first * 2 * TILE_BF16, end - first};
-    }
-}
+#define PIECE_MATRICES 40 /* of 2 KB each */
+#define ROWS           (2 * TILE_ROWS)
+#define LANES          16
+#define INLINE         static inline __attribute__((always_inline))
 
 size_t sdw_amx_scratch_floats(int rows)
 {
     return (size_t)((rows + ROWS - 1) / ROWS) * ROWS * AMX_PANEL;
 }
 
-/* sums [ROWS][AMX_PANEL] = or += the parts' products; `down` tiles of rows, a constant. */
-INLINE void multiply(float *sums, const uint16_t *a, int64_t pitch, const uint16_t *panel,
-                     const struct sdw_amx_part *part, const struct sdw_amx_part *end, bool more,
-                     int down)
+/* sums [ROWS][AMX_PANEL] = or += the products of steps first..end-1; `down` tiles of rows, a
+ * constant. */
+INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r, const uint16_t *panel,
+                     const struct sdw_amx_sum *sum, int first, int end, int down)
 {
-    const size_t line = AMX_PANEL * sizeof *sums, bytes = (size_t)pitch * sizeof *a;
+    const size_t line = AMX_PANEL * sizeof *sums, bytes = (size_t)rows->pitch * sizeof *rows->a;
+    const uint16_t *a = rows->a + r * rows->pitch + (int64_t)first * TILE_DEPTH;
     float *below = sums + TILE_ROWS * AMX_PANEL;
+    panel += first * sum->next;
     TILES_SEE_MEMORY;
-    if (more) {
+    if (first > 0) {
         _tile_loadd(0, sums, line);
         _tile_loadd(1, sums + LANES, line);
         if (down == 2) {
@@ -49,25 +38,20 @@ INLINE void multiply(float *sums, const uint16_t *a, int64_t pitch, const uint16
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (; part < end; part++) {
-        const uint16_t *upper = a + part->a, *lower = upper + TILE_ROWS * pitch;
-        const uint16_t *b = panel + part->b;
-        for (int step = 0; step < part->steps; step++) {
+    for (; first < end; first++, a += TILE_DEPTH, panel += sum->next)
+        for (int tap = 0; tap < sum->taps; tap++) {
+            const uint16_t *upper = a + sum->tap[tap].a, *b = panel + sum->tap[tap].b;
             _tile_loadd(6, b, 64);
             _tile_loadd(4, upper, bytes);
             _tile_dpbf16ps(0, 4, 6);
             _tile_loadd(7, b + TILE_BF16, 64);
             _tile_dpbf16ps(1, 4, 7);
             if (down == 2) {
-                _tile_loadd(5, lower, bytes);
+                _tile_loadd(5, upper + TILE_ROWS * rows->pitch, bytes);
                 _tile_dpbf16ps(2, 5, 6);
                 _tile_dpbf16ps(3, 5, 7);
             }
-            upper += TILE_DEPTH;
-            lower += TILE_DEPTH;
-            b += 2 * TILE_BF16;
         }
-    }
     _tile_stored(0, sums, line);
     _tile_stored(1, sums + LANES, line);
     if (down == 2) {
@@ -140,23 +124,18 @@ void sdw_amx_panel_run(const struct sdw_amx_product *product, const struct sdw_a
 {
     const uint16_t *b =
         product->weight->tiles + (int64_t)panel * sdw_amx_panel_count(product->weight);
-    const struct sdw_amx_part *part = sum->part, *last = sum->part + sum->parts;
-    while (part < last) {
-        const struct sdw_amx_part *end = part;
-        for (int steps = 0; end < last && (end == part || steps + end->steps <= PIECE_STEPS); end++)
-            steps += end->steps;
-        bool more = part > sum->part, whole = sum->part == part && end == last;
+    int steps = PIECE_MATRICES / sum->taps;
+    for (int first = 0; first < sum->steps; first += steps) {
+        int end = first + steps < sum->steps ? first + steps : sum->steps;
         for (int r = 0; r < rows->count; r += ROWS) {
-            float *sums = whole ? scratch : scratch + (int64_t)r * AMX_PANEL;
-            const uint16_t *a = rows->a + (int64_t)r * rows->pitch;
+            float *sums = steps >= sum->steps ? scratch : scratch + (int64_t)r * AMX_PANEL;
             int left = rows->count - r < ROWS ? rows->count - r : ROWS;
             if (left > TILE_ROWS)
-                multiply(sums, a, rows->pitch, b, part, end, more, 2);
+                multiply(sums, rows, r, b, sum, first, end, 2);
             else
-                multiply(sums, a, rows->pitch, b, part, end, more, 1);
-            if (end == last)
+                multiply(sums, rows, r, b, sum, first, end, 1);
+            if (end == sum->steps)
                 write_rows(product, rows, panel, sums, r, r + left);
         }
-        part = end;
     }
 }

@@ -5,19 +5,16 @@
 #include "backend/cpu/amx_weight.h"
 #include "backend/cpu/kernels.h"
 
-#define AMX_PARTS_MAX 128
+#define AMX_TAPS_MAX 9
 
-/* A piece of every sum: `steps` times 32 channels, from `a` on after each row's start and from `b`
- * on after a panel's, in numbers. */
-struct sdw_amx_part {
-    int64_t a, b;
-    int steps;
-};
-
-/* What outputs are the sum of. */
+/* What outputs are the sum of: in each step 32 input channels under each pixel of the kernel, which
+ * lie `a` numbers on after each row's start and meet weights `b` numbers on after a panel's. */
 struct sdw_amx_sum {
-    struct sdw_amx_part part[AMX_PARTS_MAX];
-    int parts;
+    struct {
+        int64_t a, b;
+    } tap[AMX_TAPS_MAX];
+    int taps, steps;
+    int64_t next; /* numbers from a step's weights to the next step's */
 };
 
 /* Rows of A and where their outputs go. Row r is pixel r % line of line r / line; those from
@@ -37,9 +34,6 @@ struct sdw_amx_product {
     const float *bias;
     enum sdw_act act;
 };
-
-/* Adds a piece of `steps` steps, cut to lengths whose weights stay in the first-level cache. */
-void sdw_amx_sum_add(struct sdw_amx_sum *sum, int64_t a, int64_t b, int steps);
 
 /* Floats of scratch for `rows` rows of one product. */
 size_t sdw_amx_scratch_floats(int rows);

@@ -6,18 +6,21 @@
 
 #define AMX_PANEL 32 /* output channels side by side: two tiles */
 
-/* [panels][matrices][steps][2][tile]: for 32 output channels at a time a matrix for each pixel of
- * the kernel, 32 input channels a step. Of a doubled picture the matrices are [phase][tap], phase =
- * 2 * (odd row) + (odd column) of the output and tap = 2 * y + x of the 2x2 pixels that it sees. */
+/* [panels][phases][steps][taps][2][tile]: for 32 output channels at a time, 32 input channels a
+ * step, a matrix for each pixel of the kernel: so all its pixels meet a step's channels while those
+ * are in the first-level cache. Of a doubled picture there are four phases, 2 * (odd row) + (odd
+ * column) of the output, with 2x2 pixels each. */
 struct sdw_amx_weight {
-    int panels, matrices, steps;
+    int panels, phases, steps, taps;
     uint16_t *tiles;
 };
+
+#define AMX_STEP 1024 /* numbers of a matrix in a step: two tiles */
 
 /* Numbers of a panel. */
 static inline int64_t sdw_amx_panel_count(const struct sdw_amx_weight *w)
 {
-    return (int64_t)w->matrices * w->steps * 2 * 512;
+    return (int64_t)w->phases * w->steps * w->taps * AMX_STEP;
 }
 
 #endif
