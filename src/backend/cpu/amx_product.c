@@ -5,7 +5,7 @@
 #include "backend/cpu/amx_product.h"
 #include "backend/cpu/amx_tiles.h"
 
-#define PIECE_MATRICES 40 /* of 2 KB each */
+#define PIECE_MATRICES 72 /* of 2 KB each */
 #define ROWS           (2 * TILE_ROWS)
 #define LANES          16
 #define INLINE         static inline __attribute__((always_inline))
@@ -38,9 +38,9 @@ INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r, const 
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (; first < end; first++, a += TILE_DEPTH, panel += sum->next)
-        for (int tap = 0; tap < sum->taps; tap++) {
-            const uint16_t *upper = a + sum->tap[tap].a, *b = panel + sum->tap[tap].b;
+    for (int tap = 0; tap < sum->taps; tap++) {
+        const uint16_t *upper = a + sum->tap[tap].a, *b = panel + sum->tap[tap].b;
+        for (int step = first; step < end; step++, upper += TILE_DEPTH, b += sum->next) {
             _tile_loadd(6, b, 64);
             _tile_loadd(4, upper, bytes);
             _tile_dpbf16ps(0, 4, 6);
@@ -52,6 +52,7 @@ INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r, const 
                 _tile_dpbf16ps(3, 5, 7);
             }
         }
+    }
     _tile_stored(0, sums, line);
     _tile_stored(1, sums + LANES, line);
     if (down == 2) {
