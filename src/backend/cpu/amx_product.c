@@ -1,11 +1,16 @@
 /* amx_product.c: 32 rows by 32 output channels at a time: four tiles of sums, two of A, two of B,
- * so that four products need four loads. A panel's weights are walked in pieces that the
- * first-level cache holds while all rows meet them; between pieces the sums wait in scratch memory.
- */
+ * so that four products need four loads. A panel's weights are walked in pieces, each of which all
+ * rows meet before the next; between pieces the sums wait in scratch memory.
+ *
+ * Most weights come from memory in every step, and the processor does not see it coming: the rows
+ * of A keep its prefetchers busy. So while a piece is multiplied the next one is asked for, a few
+ * lines a product. */
 #include "backend/cpu/amx_product.h"
 #include "backend/cpu/amx_tiles.h"
 
 #define PIECE_MATRICES 72 /* of 2 KB each */
+#define CACHE_LINE     64
+#define MATRIX_LINES   (AMX_STEP * (int)sizeof(uint16_t) / CACHE_LINE)
 #define ROWS           (2 * TILE_ROWS)
 #define LANES          16
 #define INLINE         static inline __attribute__((always_inline))
@@ -15,17 +20,25 @@ size_t sdw_amx_scratch_floats(int rows)
     return (size_t)((rows + ROWS - 1) / ROWS) * ROWS * AMX_PANEL;
 }
 
-/* sums [ROWS][AMX_PANEL] = or += the products of steps first..end-1; `down` tiles of rows, a
- * constant. */
-INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r, const uint16_t *panel,
-                     const struct sdw_amx_sum *sum, int first, int end, int down)
+/* Steps first..end-1 of a panel. */
+struct piece {
+    const uint16_t *panel;
+    int first, end;
+    const char *ahead; /* of the next piece */
+    int lines;         /* of the cache, to ask for with each product */
+};
+
+/* sums [ROWS][AMX_PANEL] = or += a piece's products; `down` tiles of rows, a constant. */
+INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r,
+                     const struct sdw_amx_sum *sum, struct piece *piece, int down)
 {
     const size_t line = AMX_PANEL * sizeof *sums, bytes = (size_t)rows->pitch * sizeof *rows->a;
-    const uint16_t *a = rows->a + r * rows->pitch + (int64_t)first * TILE_DEPTH;
+    const uint16_t *a = rows->a + r * rows->pitch + (int64_t)piece->first * TILE_DEPTH;
     float *below = sums + TILE_ROWS * AMX_PANEL;
-    panel += first * sum->next;
+    const uint16_t *panel = piece->panel + piece->first * sum->next;
+    const char *ahead = piece->ahead;
     TILES_SEE_MEMORY;
-    if (first > 0) {
+    if (piece->first > 0) {
         _tile_loadd(0, sums, line);
         _tile_loadd(1, sums + LANES, line);
         if (down == 2) {
@@ -40,7 +53,9 @@ INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r, const 
     }
     for (int tap = 0; tap < sum->taps; tap++) {
         const uint16_t *upper = a + sum->tap[tap].a, *b = panel + sum->tap[tap].b;
-        for (int step = first; step < end; step++, upper += TILE_DEPTH, b += sum->next) {
+        for (int step = piece->first; step < piece->end; step++) {
+            for (int i = 0; i < piece->lines; i++, ahead += CACHE_LINE)
+                _mm_prefetch(ahead, _MM_HINT_T1);
             _tile_loadd(6, b, 64);
             _tile_loadd(4, upper, bytes);
             _tile_dpbf16ps(0, 4, 6);
@@ -51,6 +66,8 @@ INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r, const 
                 _tile_dpbf16ps(2, 5, 6);
                 _tile_dpbf16ps(3, 5, 7);
             }
+            upper += TILE_DEPTH;
+            b += sum->next;
         }
     }
     _tile_stored(0, sums, line);
@@ -60,6 +77,7 @@ INLINE void multiply(float *sums, const struct sdw_amx_rows *rows, int r, const 
         _tile_stored(3, below + LANES, line);
     }
     TILES_SEE_MEMORY;
+    piece->ahead = ahead;
 }
 
 INLINE __m512 load_bf16(const uint16_t *from, __mmask16 mask)
@@ -125,16 +143,18 @@ void sdw_amx_panel_run(const struct sdw_amx_product *product, const struct sdw_a
 {
     const uint16_t *b =
         product->weight->tiles + (int64_t)panel * sdw_amx_panel_count(product->weight);
-    int steps = PIECE_MATRICES / sum->taps;
+    int steps = PIECE_MATRICES / sum->taps, blocks = (rows->count + ROWS - 1) / ROWS;
     for (int first = 0; first < sum->steps; first += steps) {
         int end = first + steps < sum->steps ? first + steps : sum->steps;
+        struct piece piece = {b, first, end, NULL, MATRIX_LINES / blocks};
+        piece.ahead = (const char *)(b + end * sum->next);
         for (int r = 0; r < rows->count; r += ROWS) {
             float *sums = steps >= sum->steps ? scratch : scratch + (int64_t)r * AMX_PANEL;
             int left = rows->count - r < ROWS ? rows->count - r : ROWS;
             if (left > TILE_ROWS)
-                multiply(sums, rows, r, b, sum, first, end, 2);
+                multiply(sums, rows, r, sum, &piece, 2);
             else
-                multiply(sums, rows, r, b, sum, first, end, 1);
+                multiply(sums, rows, r, sum, &piece, 1);
             if (end == sum->steps)
                 write_rows(product, rows, panel, sums, r, r + left);
         }
