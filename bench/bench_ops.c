@@ -2,10 +2,10 @@
  * every operator of a device (the CPU unless told) on the shapes of a step and a decode of SD 1.5
  * at 512x512, the median of repeats.
  *
- * Beside each stands what it is measured against: oneDNN's direct form where a convolution runs
- * through Winograd's, and the plain reference, on as few rows as take it some 50 milliseconds.
- * Matrix products are counted in GF/s (an operation is half a multiply-add, of the direct form),
- * the rest in GB/s of what it must read and write. */
+ * Beside each stands what it is measured against: oneDNN where a layer runs through Winograd's form
+ * or on AMX's tiles of our own, and the plain reference, on as few rows as take it some 50
+ * milliseconds. Matrix products are counted in GF/s (an operation is half a multiply-add, of the
+ * direct form), the rest in GB/s of what it must read and write. */
 #include "backend/cpu/onednn.h"
 #include "backend/registry.h"
 #include "base/clock.h"
@@ -239,11 +239,11 @@ static double seconds_of(void (*compute)(const struct setup *), const struct set
     return seconds[repeats / 2];
 }
 
-/* The same convolution in oneDNN's direct form; 0 where the device runs that anyway. */
+/* The same layer in oneDNN's direct form; 0 where the device runs that anyway. */
 static double seconds_direct(const struct setup *u, int repeats)
 {
     const struct sdw_cpu_weight *used = (const struct sdw_cpu_weight *)u->weight;
-    if (strcmp(u->dev->ops->name, "cpu") != 0 || !used || !used->winograd ||
+    if (strcmp(u->dev->ops->name, "cpu") != 0 || !used || (!used->winograd && !used->amx) ||
         !((struct sdw_cpu *)u->dev)->onednn)
         return 0;
     struct sdw_cpu_weight direct = {.base = used->base, .bias = used->bias};

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A random weight [out,in,k,k] of a spread that keeps outputs near 1, in the compute type's
  * precision. */
@@ -82,6 +83,16 @@ static void check_layer(struct check *c, const struct layer *l, enum sdw_dtype o
     c->products = false;
 }
 
+/* With sums in the stream's type, then in the compute type. */
+static void check_layers(struct check *c, const struct layer *layers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        check_layer(c, &layers[i], c->fast->stream);
+        if (c->fast->compute != c->fast->stream)
+            check_layer(c, &layers[i], c->fast->compute);
+    }
+}
+
 void check_matrix(struct check *c)
 {
     static const struct layer layers[] = {
@@ -127,9 +138,19 @@ void check_matrix(struct check *c)
         {1, 3, 5, 17, 9, 3, 1, 0, SDW_ACT_NONE, 0, 2},
         {2, 4, 3, 20, 6, 3, 1, 0, SDW_ACT_NONE, 0, 1},
     };
-    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
-        check_layer(c, &layers[i], c->fast->stream);
-        if (c->fast->compute != c->fast->stream)
-            check_layer(c, &layers[i], c->fast->compute);
-    }
+    /* More than a block of rows, a band of a picture, a group of pictures, a piece of weights; too
+     * large for a GPU that is played by this processor. */
+    static const struct layer large[] = {
+        {1, 300, 1, 320, 96, 0, 1, 0, SDW_ACT_SILU, 1, 0},
+        {1, 130, 1, 2592, 100, 0, 1, 0, SDW_ACT_NONE, 2, 0},
+        {1, 9, 300, 320, 5, 3, 1, 0, SDW_ACT_NONE, 1, 0},
+        {1, 9, 301, 320, 17, 3, 2, 0, SDW_ACT_NONE, 0, 0},
+        {1, 10, 300, 320, 16, 3, 2, 1, SDW_ACT_NONE, 0, 0},
+        {1, 7, 300, 320, 3, 3, 1, 0, SDW_ACT_NONE, 1, 1},
+        {1, 7, 300, 320, 3, 3, 1, 0, SDW_ACT_NONE, 0, 2},
+        {3, 16, 16, 640, 33, 3, 1, 0, SDW_ACT_NONE, 2, 0},
+    };
+    check_layers(c, layers, sizeof layers / sizeof layers[0]);
+    if (strcmp(c->fast->ops->name, "cpu") == 0)
+        check_layers(c, large, sizeof large / sizeof large[0]);
 }

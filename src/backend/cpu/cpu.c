@@ -425,13 +425,16 @@ static void describe(struct sdw_cpu *cpu)
              sdw_pool_threads(), vectors, cpu->onednn ? ", " : "",
              cpu->onednn ? sdw_onednn_version(cpu->onednn) : "");
     bool f32 = cpu->base.compute == SDW_F32, reference = cpu->isa == SDW_ISA_REFERENCE;
+    bool tiles = cpu->isa >= SDW_ISA_AMX_BF16 && !f32;
     const char *library = cpu->onednn ? sdw_onednn_version(cpu->onednn) : vectors;
     snprintf(cpu->base.kernels, sizeof cpu->base.kernels,
-             "linear: %s; conv2d: %s%s; attention: flash, %s; rest: %s", f32 ? vectors : library,
+             "linear: %s; conv2d: %s%s; attention: flash, %s; rest: %s",
+             f32 || tiles ? vectors : library,
              reference ? ""
+             : tiles   ? "AMX BF16, "
              : f32     ? "Winograd F(4,3), "
                        : "Winograd F(2,3) bf16, ",
-             library, vectors, vectors);
+             library, vectors, tiles ? sdw_kernels_avx512.name : vectors);
 }
 
 static enum sdw_status open_device(struct sdw_device **dev,
