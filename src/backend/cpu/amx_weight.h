@@ -7,9 +7,9 @@
 #define AMX_PANEL 32 /* output channels side by side: two tiles */
 
 /* [panels][phases][steps][taps][2][tile]: for 32 output channels at a time, 32 input channels a
- * step, a matrix for each pixel of the kernel: so all its pixels meet a step's channels while those
- * are in the first-level cache. Of a doubled picture there are four phases, 2 * (odd row) + (odd
- * column) of the output, with 2x2 pixels each. */
+ * step, a matrix for each pixel of the kernel: so all its pixels meet a few steps' channels while
+ * those are in the first-level cache. Of a doubled picture there are four phases, 2 * (odd row) +
+ * (odd column) of the output, with 2x2 pixels each. */
 struct sdw_amx_weight {
     int panels, phases, steps, taps;
     uint16_t *tiles;

@@ -1,6 +1,10 @@
 /* kernels_amx_bf16.c: attention on AMX's tiles. 32 queries meet a block of keys: the scores of 32
- * queries and 32 keys are four tiles, and so are 32 queries of the output by 32 channels. The
- * products take so little time there that the softmax's exponentials are most of it.
+ * queries and 32 keys are four tiles, and so are 32 queries of the output by 32 channels.
+ *
+ * The products take so little time there that the softmax's exponentials are most of it, and a tile
+ * has its sums only 50 cycles after it was asked for. So several groups of queries take turns:
+ * while the vector units raise powers for one, the tiles multiply for the next and for the one
+ * before.
  *
  * Packed: q [rows][padded]; k [padded/32][keys/16][16 pairs of channels][16 keys][2]; v
  * [padded/16][keys/32][16 pairs of keys][16 channels][2]. */
@@ -9,10 +13,10 @@
 #include "backend/cpu/kernels_tmpl.h"
 
 #define LANES 16
-#define KEYS  256 /* of a block: scores, keys and values fit the first-level cache */
-#define LINE                                                                                       \
-    (KEYS + 16) /* floats from one query's scores to the next's: not a power of two, which the     \
-                   cache's sets would meet in */
+#define KEYS  256
+/* Floats from one query's scores to the next's: not a power of two, where 16 rows of a tile would
+ * share few sets of the cache. */
+#define LINE   (KEYS + 16)
 #define ROWS   32
 #define NARROW 64 /* channels of a head whose queries stay in tiles */
 #define PAIRS  (TILE_DEPTH / 2)

@@ -10,6 +10,7 @@
 
 #define TILES      64
 #define ROUNDS     40000 /* of a tile: some hundred microseconds */
+#define ROUNDS_FEW 4000  /* to compare two: tens of microseconds */
 #define TRIES      12
 #define READ_BYTES ((size_t)256 << 20) /* far more than caches hold */
 
@@ -55,6 +56,22 @@ static double spin_rate(float (*spin)(int64_t rounds), int operations)
 {
     struct spinning s = {.spin = spin};
     return (double)TILES * ROUNDS * operations / seconds_of(spin_tile, &s, TRIES);
+}
+
+bool sdw_cpu_bf16_pays(const struct sdw_cpu_kernels *kernels)
+{
+    double f32 = INFINITY, bf16 = INFINITY;
+    volatile float seen = 0; /* so that nobody leaves the sums out */
+    for (int i = 0; i < TRIES; i++) {
+        double start = sdw_clock_seconds();
+        seen = kernels->spin(ROUNDS_FEW);
+        double between = sdw_clock_seconds();
+        seen = kernels->spin_bf16(ROUNDS_FEW);
+        f32 = fmin(f32, between - start);
+        bf16 = fmin(bf16, sdw_clock_seconds() - between);
+    }
+    (void)seen;
+    return bf16 / kernels->spin_bf16_operations < f32 / kernels->spin_operations;
 }
 
 void sdw_cpu_limits(struct sdw_device *dev, struct sdw_limits *limits)
