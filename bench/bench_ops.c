@@ -224,41 +224,64 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Median seconds of a call, after one that is not counted. */
-static double seconds_of(void (*compute)(const struct setup *), const struct setup *u, int repeats)
+/* Something to time. */
+struct rival {
+    void (*compute)(const struct setup *);
+    struct setup setup;
+    double seconds; /* median of a call, after one that is not counted */
+};
+
+/* They take turns, so that a busy neighbour slows all alike. */
+static void race(struct rival *rivals, int count, int repeats)
 {
-    double seconds[REPEATS_MAX];
-    compute(u);
-    for (int i = 0; i < repeats; i++) {
-        double start = sdw_clock_seconds();
-        compute(u);
-        sdw_sync(u->dev, NULL);
-        seconds[i] = sdw_clock_seconds() - start;
+    double seconds[2][REPEATS_MAX];
+    for (int i = -1; i < repeats; i++)
+        for (int j = 0; j < count; j++) {
+            double start = sdw_clock_seconds();
+            rivals[j].compute(&rivals[j].setup);
+            sdw_sync(rivals[j].setup.dev, NULL);
+            if (i >= 0)
+                seconds[j][i] = sdw_clock_seconds() - start;
+        }
+    for (int j = 0; j < count; j++) {
+        qsort(seconds[j], (size_t)repeats, sizeof seconds[j][0], by_size);
+        rivals[j].seconds = seconds[j][repeats / 2];
     }
-    qsort(seconds, (size_t)repeats, sizeof seconds[0], by_size);
-    return seconds[repeats / 2];
 }
 
-/* The same layer in oneDNN's direct form; 0 where the device runs that anyway. */
-static double seconds_direct(const struct setup *u, int repeats)
+/* The layer of rivals[0] in oneDNN's direct form as rivals[1], from a weight packed into `direct`;
+ * false where the device runs that anyway. */
+static bool challenge(struct rival *rivals, struct sdw_cpu_weight *direct)
 {
+    const struct setup *u = &rivals[0].setup;
     const struct sdw_cpu_weight *used = (const struct sdw_cpu_weight *)u->weight;
     if (strcmp(u->dev->ops->name, "cpu") != 0 || !used || (!used->winograd && !used->amx) ||
         !((struct sdw_cpu *)u->dev)->onednn)
-        return 0;
-    struct sdw_cpu_weight direct = {.base = used->base, .bias = used->bias};
-    struct setup other = *u;
+        return false;
+    *direct = (struct sdw_cpu_weight){.base = used->base, .bias = used->bias};
+    rivals[1] = (struct rival){compute_onednn, *u, 0};
+    rivals[1].setup.weight = &direct->base;
     struct sdw_array array;
     float *values = random_weight(u->shape, &array);
-    double seconds = 0;
-    other.weight = &direct.base;
     if (u->shape->op == CONV_DOUBLED)
-        other.a = filled(u->dev, u->a.dtype, u->out.n, u->out.h, u->out.w, u->a.c);
-    if (sdw_onednn_pack(u->dev, &direct, &array))
-        seconds = seconds_of(compute_onednn, &other, repeats);
-    sdw_onednn_weight_free(direct.onednn);
+        rivals[1].setup.a = filled(u->dev, u->a.dtype, u->out.n, u->out.h, u->out.w, u->a.c);
+    bool packed = sdw_onednn_pack(u->dev, direct, &array);
     free(values);
-    return seconds;
+    return packed;
+}
+
+/* Seconds of a call, and of oneDNN beside it where that is something else; else 0. */
+static void time_call(const struct setup *u, int repeats, double *seconds, double *onednn)
+{
+    struct rival rivals[2] = {{compute_device, *u, 0}};
+    struct sdw_cpu_weight direct = {0};
+    bool two = challenge(rivals, &direct);
+    race(rivals, 1 + two, repeats);
+    *seconds = rivals[0].seconds;
+    *onednn = two ? rivals[1].seconds : 0;
+    if (two && rivals[1].setup.a.data != u->a.data)
+        sdw_tensor_free(u->dev, &rivals[1].setup.a);
+    sdw_onednn_weight_free(direct.onednn);
 }
 
 static void bench(const struct shape *s, struct sdw_device *fast, struct sdw_device *plain,
@@ -276,7 +299,8 @@ static void bench(const struct shape *s, struct sdw_device *fast, struct sdw_dev
     prepare(&u, fast, s, s->h);
     size_t in_bytes = sdw_dtype_bytes(u.a.dtype), out_bytes = sdw_dtype_bytes(u.out.dtype);
     double amount = work(s, s->h, in_bytes, out_bytes);
-    double seconds = seconds_of(compute_device, &u, repeats), direct = seconds_direct(&u, repeats);
+    double seconds, direct, alone, nothing;
+    time_call(&u, repeats, &seconds, &direct);
     release(&u);
 
     struct shape few = *s; /* one picture and as many of its rows as the reference can do quickly */
@@ -284,7 +308,8 @@ static void bench(const struct shape *s, struct sdw_device *fast, struct sdw_dev
     int h = (int)(REFERENCE_WORK / work(&few, 1, 4, 4));
     h = h < 1 ? 1 : h > s->h ? s->h : h;
     prepare(&r, plain, &few, h);
-    double reference = work(&few, h, 4, 4) / seconds_of(compute_device, &r, 1);
+    time_call(&r, 1, &alone, &nothing);
+    double reference = work(&few, h, 4, 4) / alone;
     release(&r);
     if (direct > 0)
         snprintf(against, sizeof against, "%7.2f x oneDNN's %4.0f", direct / seconds,
