@@ -147,19 +147,7 @@ static void attend_blocks(const struct sdw_attention_block *block, int count)
 
 const struct sdw_cpu_kernels SDW_KERNELS = {
     .name = SDW_KERNELS_NAME,
-    .vector_floats = V,
-    .widen = widen,
-    .narrow = narrow,
-    .activate = activate,
-    .gate = gate,
-    .add = add,
-    .affine = affine,
-    .normalize = normalize,
-    .moments = moments,
-    .total = total,
-    .total_squares = total_squares,
-    .spin = spin,
-    .spin_operations = 2 * SPIN * V,
+    GENERIC_KERNELS,
     .attention_dtype = SDW_F32,
     .attention_rows = ROWS,
     .attention_keys = KEYS,
@@ -168,7 +156,4 @@ const struct sdw_cpu_kernels SDW_KERNELS = {
     .pack_queries = pack_queries,
     .pack_keys = pack_keys,
     .attend_blocks = attend_blocks,
-    .multiply = multiply,
-    .winograd_take = winograd_take,
-    .winograd_give = winograd_give,
 };

@@ -399,3 +399,10 @@ static void winograd_give(float *const *pixels, const float *const *residual, co
         }
     }
 }
+
+/* What every table of this width holds. */
+#define GENERIC_KERNELS                                                                            \
+    .vector_floats = V, .widen = widen, .narrow = narrow, .activate = activate, .gate = gate,      \
+    .add = add, .affine = affine, .normalize = normalize, .moments = moments, .total = total,      \
+    .total_squares = total_squares, .spin = spin, .spin_operations = 2 * SPIN * V,                 \
+    .multiply = multiply, .winograd_take = winograd_take, .winograd_give = winograd_give
