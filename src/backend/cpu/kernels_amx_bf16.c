@@ -296,7 +296,7 @@ INLINE void multiply_to(struct waiting *w, int end)
 static void weigh(const struct sdw_attention_block *block, struct waiting *waiting)
 {
     int keys = (block->keys + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH;
-    float top[ROWS], factor[ROWS] = {0};
+    float top[ROWS] = {0}, factor[ROWS] = {0};
     bool same = true;
     for (int r = 0; r < block->rows; r++) {
         top[r] = mask_row(block, r, keys);
