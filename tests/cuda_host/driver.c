@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EXPORT         __attribute__((visibility("default")))
 #define BYTES_ALL      ((size_t)8 << 30)
@@ -421,11 +422,16 @@ EXPORT CUresult cuStreamSynchronize(CUstream stream)
     return late;
 }
 
-/* An event says whether copies were queued when it was recorded. */
+/* An event says whether copies were queued when it was recorded, and when that was. */
+struct event {
+    bool copies;
+    struct timespec at;
+};
+
 EXPORT CUresult cuEventCreate(CUevent *event, unsigned flags)
 {
     (void)flags;
-    *event = calloc(1, sizeof(int));
+    *event = calloc(1, sizeof(struct event));
     return *event ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -437,21 +443,26 @@ EXPORT CUresult cuEventDestroy(CUevent event)
 
 EXPORT CUresult cuEventRecord(CUevent event, CUstream stream)
 {
+    struct event *e = (struct event *)event;
     (void)stream;
-    *(int *)event = copy_count > 0;
+    e->copies = copy_count > 0;
+    clock_gettime(CLOCK_MONOTONIC, &e->at);
     return late;
 }
 
 EXPORT CUresult cuEventSynchronize(CUevent event)
 {
-    if (*(int *)event)
+    if (refused())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (((struct event *)event)->copies)
         run_copies();
     return late;
 }
 
 EXPORT CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)
 {
-    (void)start, (void)end;
-    *ms = 0;
+    const struct event *from = (const struct event *)start, *to = (const struct event *)end;
+    *ms = (float)(1e3 * (double)(to->at.tv_sec - from->at.tv_sec) +
+                  1e-6 * (double)(to->at.tv_nsec - from->at.tv_nsec));
     return late;
 }

@@ -30,6 +30,7 @@ enum sdw_cuda_file {
     SDW_CUDA_FILE_norm,
     SDW_CUDA_FILE_matrix,
     SDW_CUDA_FILE_attention,
+    SDW_CUDA_FILE_measure,
     SDW_CUDA_FILE_COUNT
 };
 
@@ -37,6 +38,7 @@ enum sdw_cuda_file {
 #define SDW_CUDA_STAGING_BYTES   ((size_t)16 << 20) /* pinned; there are two */
 
 struct sdw_cublas;
+struct sdw_cudnn;
 
 struct sdw_cuda {
     struct sdw_device base;
@@ -54,6 +56,8 @@ struct sdw_cuda {
     } staging[2];
     int next_staging;
     struct sdw_cublas *cublas; /* NULL where our own kernels multiply */
+    struct sdw_cudnn *cudnn;   /* NULL where our own kernels convolve */
+    bool recording;            /* what is queued is written down: nobody may wait or allocate */
 };
 
 struct sdw_cuda_weight {
@@ -94,6 +98,9 @@ void sdw_cuda_record_begin(struct sdw_device *dev);
 void *sdw_cuda_record_end(struct sdw_device *dev);
 void sdw_cuda_record_play(struct sdw_device *dev, void *tape);
 void sdw_cuda_record_free(struct sdw_device *dev, void *tape);
+
+/* limits.c */
+void sdw_cuda_limits(struct sdw_device *dev, struct sdw_limits *limits);
 
 /* weight.c */
 struct sdw_weight *sdw_cuda_pack_linear(struct sdw_device *dev, const struct sdw_array *weight,

@@ -19,12 +19,14 @@ IMAGE(pointwise);
 IMAGE(norm);
 IMAGE(matrix);
 IMAGE(attention);
+IMAGE(measure);
 
 static const unsigned char *const images[SDW_CUDA_FILE_COUNT] = {
     [SDW_CUDA_FILE_pointwise] = sdw_cuda_image_pointwise,
     [SDW_CUDA_FILE_norm] = sdw_cuda_image_norm,
     [SDW_CUDA_FILE_matrix] = sdw_cuda_image_matrix,
     [SDW_CUDA_FILE_attention] = sdw_cuda_image_attention,
+    [SDW_CUDA_FILE_measure] = sdw_cuda_image_measure,
 };
 
 static const struct {
@@ -131,6 +133,7 @@ static const struct sdw_ops ops = {.name = "cuda",
                                    .pack_linear = sdw_cuda_pack_linear,
                                    .pack_conv = sdw_cuda_pack_conv,
                                    .weight_free = sdw_cuda_weight_free,
+                                   .limits = sdw_cuda_limits,
                                    .record_begin = sdw_cuda_record_begin,
                                    .record_end = sdw_cuda_record_end,
                                    .record_play = sdw_cuda_record_play,
