@@ -27,7 +27,7 @@
 #define SHARED_MAX     (99 << 10) /* bytes, of compute capability 8.6 */
 #define SHARED_UNASKED (48 << 10)
 #define COPIES_MAX     64
-#define ARGUMENTS_MAX  256 /* bytes, of a kernel */
+#define ARGUMENTS_MAX  512 /* bytes, of a kernel */
 #define ALIGN          256 /* bytes */
 
 static size_t bytes_used;
@@ -49,7 +49,7 @@ struct function {
 struct CUgraph_st {
     struct launch {
         const struct host_kernel *kernel;
-        unsigned grid[3], threads;
+        unsigned grid[3], threads; /* no threads: a function of this machine */
         size_t shared_bytes;
         unsigned char arguments[ARGUMENTS_MAX];
     } * launch;
@@ -98,6 +98,8 @@ static CUresult run_launch(const struct launch *launch)
     run_copies();
     if (machine_is("lost"))
         late = CUDA_ERROR_ILLEGAL_ADDRESS;
+    else if (!launch->threads)
+        launch->kernel->run(launch->arguments);
     else
         host_launch(launch->kernel, &launch->grid, launch->threads, launch->shared_bytes,
                     launch->arguments);
@@ -280,6 +282,14 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
     assert(f->kernel->arguments_bytes <= sizeof launch.arguments);
     memcpy(launch.arguments, parameters[0], f->kernel->arguments_bytes);
     return captured ? capture(&launch) : run_launch(&launch);
+}
+
+int host_queue(const struct host_kernel *function, const void *arguments)
+{
+    struct launch launch = {.kernel = function};
+    assert(function->arguments_bytes <= sizeof launch.arguments);
+    memcpy(launch.arguments, arguments, function->arguments_bytes);
+    return late ? late : captured ? capture(&launch) : run_launch(&launch);
 }
 
 EXPORT CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode)

@@ -2,9 +2,9 @@
  *
  * The kernels (*.cu) are compiled for every architecture that the toolkit knows and travel inside
  * the program; beside each family stands its launcher in C. The driver, cuBLASLt and cuDNN are
- * opened when the device is (driver.h, cublas.h): where the libraries are missing or decline, our
- * own kernels run, and `--isa own` asks for those alone. Everything is queued on one stream, in
- * order; the host waits for downloads and for sync.
+ * opened when the device is (driver.h, cublas.h, cudnn.h): where the libraries are missing or
+ * decline, our own kernels run, and `--isa own` asks for those alone. Everything is queued on one
+ * stream, in order; the host waits for downloads and for sync.
  *
  * f16 and bf16 compute with f32 sums; the residual stream is f32, so that neither seventy additions
  * nor a VAE's large activations lose what they have. */
@@ -114,6 +114,11 @@ void sdw_cuda_weight_free(struct sdw_device *dev, struct sdw_weight *weight);
 #define SDW_CUDA_ROW(row, arguments) void sdw_cuda_##row arguments;
 SDW_OPS_TABLE(SDW_CUDA_ROW)
 #undef SDW_CUDA_ROW
+
+/* matrix.c: conv2d by our own kernel, whatever cuDNN says. */
+void sdw_cuda_conv2d_own(struct sdw_device *dev, const struct sdw_tensor *out,
+                         const struct sdw_tensor *in, const struct sdw_weight *weight,
+                         const struct sdw_tensor *residual);
 
 static inline CUdeviceptr sdw_cuda_address(const void *pointer)
 {

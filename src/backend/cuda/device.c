@@ -1,6 +1,6 @@
 /* device.c: the life of an NVIDIA GPU as a device, and how a kernel is launched on it. */
 #include "backend/cuda/cublas.h"
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/cudnn.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -104,6 +104,7 @@ static void close_device(struct sdw_device *dev)
         sdw_cuda_enter(cuda);
         if (cuda->stream)
             driver->cuStreamSynchronize(cuda->stream);
+        sdw_cudnn_close(cuda->cudnn);
         sdw_cublas_close(cuda->cublas);
         for (int i = 0; i < 2; i++) {
             if (cuda->staging[i].done)
@@ -195,13 +196,15 @@ static void describe(struct sdw_cuda *cuda, int index)
 {
     struct sdw_device *dev = &cuda->base;
     const struct sdw_cuda_card *card = &cuda->card;
-    const char *library = cuda->cublas ? sdw_cublas_version(cuda->cublas) : "own";
+    const char *linear = cuda->cublas ? sdw_cublas_version(cuda->cublas) : "own";
+    const char *conv = cuda->cudnn ? sdw_cudnn_version(cuda->cudnn) : "own";
     snprintf(dev->id, sizeof dev->id, "cuda:%d", index);
     snprintf(dev->description, sizeof dev->description,
              "%s, %zu MB, compute capability %d.%d, %d multiprocessors", card->name,
              card->bytes >> 20, card->major, card->minor, card->processors);
     snprintf(dev->kernels, sizeof dev->kernels,
-             "linear: %s; conv2d: own implicit GEMM; attention: own flash; rest: own", library);
+             "linear: %s; conv2d: %s%s implicit GEMM; attention: own flash; rest: own", linear,
+             conv, cuda->cudnn ? " or own" : "");
 }
 
 static enum sdw_status choose_types(struct sdw_device *dev,
@@ -240,6 +243,8 @@ static enum sdw_status open_device(struct sdw_device **dev,
     }
     if (!options->isa)
         cuda->cublas = sdw_cublas_open(cuda);
+    if (!options->isa && cuda->base.compute != SDW_F32)
+        cuda->cudnn = sdw_cudnn_open(cuda);
     sdw_device_init(&cuda->base, &ops);
     describe(cuda, options->index);
     *dev = &cuda->base;
