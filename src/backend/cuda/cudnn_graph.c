@@ -4,13 +4,15 @@
 #include "backend/cuda/cudnn_graph.h"
 
 #include "backend/cuda/library.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define MADE_MAX     24 /* descriptors of a graph */
-#define CONFIGS_MAX  12 /* proposals that are looked at, */
-#define ATTEMPTS_MAX 6  /* and made ready, of each list */
+#define MADE_MAX     24  /* descriptors of a graph */
+#define CONFIGS_MAX  12  /* proposals that are looked at, */
+#define ATTEMPTS_MAX 6   /* and made ready, of each list */
+#define PLANNING_S   1.0 /* of a shape, after which no further proposal is made ready */
 #define NOTES_MAX    CUDNN_NUMERICAL_NOTE_TYPE_COUNT
 #define ALIGN        16 /* bytes, of every operand */
 
@@ -245,6 +247,7 @@ static int propose(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn
     cudnnBackendDescriptor_t list = make(&b, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     int64_t found = 0;
     int count = 0, attempts = 0;
+    double start = sdw_clock_seconds();
     put_part(&b, list, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     put(&b, list, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
     if (target->device)
@@ -257,6 +260,8 @@ static int propose(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn
                                                         &found, config) == CUDNN_STATUS_SUCCESS;
     for (int i = 0; i < found && i < CONFIGS_MAX && fine && count < max; i++) {
         int engine;
+        if (count && sdw_clock_seconds() - start > PLANNING_S)
+            break;
         if (attempts == ATTEMPTS_MAX || !welcome(api, config[i], &engine))
             continue;
         attempts++;
