@@ -36,11 +36,11 @@ static void on_save(void *context, const void *bytes, size_t length)
 }
 
 /* None while an end waits to be stored: a full disk costs the memory of one image, not of a queue
- * of them. */
+ * of them. None on a device that is lost, which would fail them all. */
 static struct sdw_job *next_queued(struct sdw_jobs *jobs)
 {
     struct sdw_job *next = NULL;
-    if (jobs->unsaved > 0)
+    if (jobs->unsaved > 0 || (jobs->options.able && !jobs->options.able(jobs->options.context)))
         return NULL;
     for (struct sdw_job *job = jobs->oldest; job; job = job->newer)
         if (job->state == SDW_JOB_QUEUED && (!next || sdw_job_runs_before(job, next)))

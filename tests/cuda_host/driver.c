@@ -7,7 +7,8 @@
  *
  * SDW_CUDA_HOST in the environment makes it another machine, for the sentences that people get:
  * "old-driver", "no-gpu", "old-gpu", "broken", "small" (64 MB left), "lost" (kernels fail, late),
- * "no-graphs" (captures fail).
+ * "no-graphs" (captures fail), "full" (no memory is given). SDW_CUDA_HOST_FILE names a file whose
+ * first line, while it is there, says the same: a machine that changes.
  */
 #include "cuda_host/host.h"
 
@@ -63,10 +64,21 @@ static int graphs_alive;
 /* For tests: launches of whole graphs, since the library was opened. */
 EXPORT int cuda_host_graph_launches;
 
+static bool file_says(const char *path, const char *name)
+{
+    char line[32] = "";
+    FILE *file = fopen(path, "r");
+    if (file && fgets(line, sizeof line, file))
+        line[strcspn(line, "\n")] = '\0';
+    if (file)
+        fclose(file);
+    return strcmp(line, name) == 0;
+}
+
 static bool machine_is(const char *name)
 {
-    const char *wanted = getenv("SDW_CUDA_HOST");
-    return wanted && strcmp(wanted, name) == 0;
+    const char *wanted = getenv("SDW_CUDA_HOST"), *path = getenv("SDW_CUDA_HOST_FILE");
+    return (wanted && strcmp(wanted, name) == 0) || (path && file_says(path, name));
 }
 
 static void run_copies(void)
@@ -363,7 +375,7 @@ EXPORT CUresult cuMemAlloc(CUdeviceptr *memory, size_t bytes)
     cuMemGetInfo(&left, &all);
     if (refused())
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    if (bytes > left)
+    if (bytes > left || machine_is("full"))
         return CUDA_ERROR_OUT_OF_MEMORY;
     char *block = aligned_alloc(ALIGN, (bytes + 2 * ALIGN - 1) & ~(size_t)(ALIGN - 1));
     if (!block)

@@ -57,9 +57,12 @@ bool sdw_cuda_ok(struct sdw_device *dev, CUresult result, const char *what)
                         what, left >> 20, all >> 20);
         return false;
     }
-    /* What a kernel did wrong shows up late and stays: nothing more can be done in this context. */
-    sdw_device_fail(dev, SDW_DEVICE, "%s: %s: %s; the GPU is lost to this process: restart it",
-                    dev->id, what, words);
+    /* What a kernel did wrong shows up late and stays: every later call tells of it again. */
+    bool lost = !cuda->recording && cuda->driver.cuStreamSynchronize(cuda->stream) != CUDA_SUCCESS;
+    if (lost)
+        atomic_store(&dev->lost, true);
+    sdw_device_fail(dev, SDW_DEVICE, "%s: %s: %s%s", dev->id, what, words,
+                    lost ? "; the GPU is lost to this process: restart it" : "");
     return false;
 }
 
