@@ -173,10 +173,10 @@ static int fastest(struct sdw_cuda *cuda, const struct plan *plan, const struct 
 {
     const struct sdw_cuda_driver *driver = &cuda->driver;
     size_t bytes = (size_t)plan->rows * (size_t)plan->out * sdw_dtype_bytes(plan->out_type);
-    CUdeviceptr beside = 0;
+    CUdeviceptr beside = count > 1 ? sdw_cuda_memory_new(cuda, bytes) : 0;
     int best = 0;
     float best_ms = -1;
-    if (count < 2 || driver->cuMemAlloc(&beside, bytes) != CUDA_SUCCESS)
+    if (!beside)
         return 0;
     struct trial context = {cuda, plan, *of, proposal};
     struct sdw_cuda_trial trial = {run_proposal, &context};

@@ -57,6 +57,7 @@ struct sdw_cuda {
     int next_staging;
     struct sdw_cublas *cublas; /* NULL where our own kernels multiply */
     struct sdw_cudnn *cudnn;   /* NULL where our own kernels convolve */
+    size_t peak_bytes;         /* of the GPU that were seen in use */
     bool recording;            /* what is queued is written down: nobody may wait or allocate */
 };
 
@@ -92,6 +93,10 @@ void sdw_cuda_buffer_free(struct sdw_device *dev, void *buffer);
 void sdw_cuda_upload(struct sdw_device *dev, void *to, const void *from_host, size_t bytes);
 void sdw_cuda_download(struct sdw_device *dev, void *to_host, const void *from, size_t bytes);
 size_t sdw_cuda_memory_free(struct sdw_device *dev);
+size_t sdw_cuda_memory_peak(struct sdw_device *dev);
+
+/* For a trial: 0, and no failure of the device, where there is none; the driver's cuMemFree. */
+CUdeviceptr sdw_cuda_memory_new(struct sdw_cuda *cuda, size_t bytes);
 
 /* record.c */
 void sdw_cuda_record_begin(struct sdw_device *dev);

@@ -251,12 +251,11 @@ static bool choose(struct choice *choice, const struct call *call)
     const struct sdw_cudnn *c = cuda->cudnn;
     const struct sdw_cudnn_shape shape = shape_of(call);
     struct sdw_cudnn_plan plans[PROPOSALS_MAX];
-    CUdeviceptr own = 0, theirs = 0;
-    char name[96];
     size_t bytes = sdw_tensor_bytes(call->out);
+    CUdeviceptr own = sdw_cuda_memory_new(cuda, bytes), theirs = sdw_cuda_memory_new(cuda, bytes);
+    char name[96];
     double start = sdw_clock_seconds();
-    bool room = driver->cuMemAlloc(&own, bytes) == CUDA_SUCCESS &&
-                driver->cuMemAlloc(&theirs, bytes) == CUDA_SUCCESS;
+    bool room = own && theirs;
     *choice = (struct choice){.dropped = false};
     snprintf(name, sizeof name, "conv2d %dx%d/%d [%d,%d,%d,%d] -> %d %s%s", shape.kernel,
              shape.kernel, shape.stride, shape.n, shape.h, shape.w, shape.in, shape.out,
