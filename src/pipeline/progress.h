@@ -21,6 +21,9 @@ struct sdw_progress {
      * while the next step runs, with a small PNG of the latents; its bytes are gone afterwards. The
      * last has been told when the run returns. NULL: nobody looks. */
     void (*preview)(void *context, int step, int total, const struct sdw_text *png);
+    /* Called from the generating thread, at most once, when all that is left is encoding, which the
+     * device does not do: another run may begin. NULL: nobody waits for that. */
+    void (*computed)(void *context);
     void *context;
     const atomic_bool *cancel; /* polled at each step; NULL: never */
 

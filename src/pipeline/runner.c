@@ -177,6 +177,12 @@ static void resume(struct batch *batch, struct sdw_progress *progress)
         batch->place = place;
 }
 
+/* The device computes while this thread does something else. */
+static bool beside_processor(const struct sdw_engine *engine)
+{
+    return strcmp(engine->dev->ops->name, "cpu") != 0;
+}
+
 static enum sdw_status run_image(struct sdw_engine *engine, const struct batch *batch,
                                  const struct sdw_progress *progress, struct sdw_error *err)
 {
@@ -190,6 +196,9 @@ static enum sdw_status run_image(struct sdw_engine *engine, const struct batch *
     enum sdw_status status =
         sdw_generate(&pixels, &canvas, engine, &params, &plain, progress, &one, err);
     double start = sdw_clock_seconds();
+    bool last = batch->place.image + 1 == (uint64_t)batch->params->n;
+    if (!status && last && batch->progress->computed && beside_processor(engine))
+        batch->progress->computed(batch->progress->context);
     if (!status)
         status = finish(result, pixels, &canvas, engine, &params, err);
     result->png_s += sdw_clock_seconds() - start;
