@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <cudnn_graph.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,17 +32,27 @@ struct image {
     int64_t size[4], step[4]; /* n, c, h, w */
 };
 
-struct convolution {
-    struct image in, weight, bias, residual, out;
-    int64_t stride, top, left;
+/* What a plan computes: a convolution, or an attention. */
+struct work {
+    struct image out;
+    union {
+        struct {
+            struct image in, weight, bias, residual;
+            int64_t stride, top, left;
+        };
+        struct {
+            struct image q, k, v, scale;
+        };
+    };
+    bool attends;
     float error; /* that is added */
 };
 
 struct descriptor {
     cudnnBackendDescriptorType_t type;
     bool finalized;
-    int engine;                /* of a configuration, a plan */
-    struct convolution *plans; /* of a plan: what it computes; its graph may be gone */
+    int engine;         /* of a configuration, a plan */
+    struct work *plans; /* of a plan; its graph may be gone */
     int count;
     struct attribute {
         cudnnBackendAttributeName_t name;
@@ -220,7 +231,7 @@ static void set(const struct image *image, int64_t n, int64_t c, int64_t h, int6
             image->type == CUDNN_DATA_HALF ? sdw_f32_to_f16(value) : sdw_f32_to_bf16(value);
 }
 
-static float sum_at(const struct convolution *a, int64_t n, int64_t c, int64_t h, int64_t w)
+static float sum_at(const struct work *a, int64_t n, int64_t c, int64_t h, int64_t w)
 {
     float sum = 0;
     for (int64_t y = 0; y < a->weight.size[2]; y++)
@@ -236,7 +247,7 @@ static float sum_at(const struct convolution *a, int64_t n, int64_t c, int64_t h
 
 static void convolve(const void *arguments)
 {
-    const struct convolution *a = arguments;
+    const struct work *a = arguments;
     for (int64_t n = 0; n < a->out.size[0]; n++)
         for (int64_t h = 0; h < a->out.size[2]; h++)
             for (int64_t w = 0; w < a->out.size[3]; w++)
@@ -246,6 +257,35 @@ static void convolve(const void *arguments)
                         sum += get(&a->residual, n, c, h, w);
                     set(&a->out, n, c, h, w, sum);
                 }
+}
+
+/* out [n,heads,queries,width] = softmax(scale q k^T) v, the weights of a query in one row. */
+static void attend(const void *arguments)
+{
+    const struct work *a = arguments;
+    int64_t keys = a->k.size[2], width = a->q.size[3];
+    float *weight = malloc((size_t)keys * sizeof *weight), scale = *(const float *)a->scale.data;
+    assert(weight);
+    for (int64_t row = 0; row < a->q.size[0] * a->q.size[1] * a->q.size[2]; row++) {
+        int64_t i = row % a->q.size[2], head = row / a->q.size[2] % a->q.size[1];
+        int64_t n = row / a->q.size[2] / a->q.size[1];
+        float largest = -INFINITY, total = 0;
+        for (int64_t key = 0; key < keys; key++) {
+            weight[key] = 0;
+            for (int64_t w = 0; w < width; w++)
+                weight[key] += scale * get(&a->q, n, head, i, w) * get(&a->k, n, head, key, w);
+            largest = fmaxf(largest, weight[key]);
+        }
+        for (int64_t key = 0; key < keys; key++)
+            total += weight[key] = expf(weight[key] - largest);
+        for (int64_t w = 0; w < width; w++) {
+            float sum = a->error;
+            for (int64_t key = 0; key < keys; key++)
+                sum += weight[key] / total * get(&a->v, n, head, key, w);
+            set(&a->out, n, head, i, w, sum);
+        }
+    }
+    free(weight);
 }
 
 /* What a tensor's descriptor says. */
@@ -260,28 +300,46 @@ static struct image image_of(const struct descriptor *tensor)
 }
 
 /* conv, + bias, and + residual where there is a third operation. */
-static struct convolution *convolution_of(const struct descriptor *plan)
+static void read_convolution(struct work *a, struct descriptor *const *operation, int64_t count)
 {
-    const struct descriptor *config = part_of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
-    struct convolution *a = calloc(1, sizeof *a);
-    const struct attribute *graph = attribute_of(
-        part_of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), CUDNN_ATTR_OPERATIONGRAPH_OPS);
-    assert(a && graph && graph->count >= 2);
-    struct descriptor *const *operation = (struct descriptor *const *)(const void *)graph->bytes;
     const struct descriptor *conv = operation[0], *bias = operation[1],
-                            *last = operation[graph->count - 1];
+                            *last = operation[count - 1];
     const struct descriptor *geometry =
         part_of(conv, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
     a->in = image_of(part_of(conv, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X));
     a->weight = image_of(part_of(conv, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W));
     a->bias = image_of(part_of(bias, CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
-    if (graph->count == 3)
+    if (count == 3)
         a->residual = image_of(part_of(last, CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
     a->out = image_of(part_of(last, CUDNN_ATTR_OPERATION_POINTWISE_YDESC));
     a->stride = *(const int64_t *)value_of(geometry, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
     const int64_t *before = value_of(geometry, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
     a->top = before[0];
     a->left = before[1];
+}
+
+static void read_attention(struct work *a, const struct descriptor *operation)
+{
+    a->attends = true;
+    a->q = image_of(part_of(operation, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC));
+    a->k = image_of(part_of(operation, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC));
+    a->v = image_of(part_of(operation, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC));
+    a->out = image_of(part_of(operation, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC));
+    a->scale = image_of(part_of(operation, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC));
+}
+
+static struct work *work_of(const struct descriptor *plan)
+{
+    const struct descriptor *config = part_of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    struct work *a = calloc(1, sizeof *a);
+    const struct attribute *graph = attribute_of(
+        part_of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    assert(a && graph);
+    struct descriptor *const *operation = (struct descriptor *const *)(const void *)graph->bytes;
+    if (operation[0]->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
+        read_attention(a, operation[0]);
+    else
+        read_convolution(a, operation, graph->count);
     a->error = config->engine == WRONG || machine_is("cudnn-wrong") ? 1 : 0;
     return a;
 }
@@ -293,36 +351,50 @@ EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t made)
     if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
         cuda_host_cudnn_plans++;
         d->engine = part_of(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
-        d->plans = convolution_of(d);
+        d->plans = work_of(d);
     }
     return CUDNN_STATUS_SUCCESS;
 }
 
 /* Where an operand lies, by its name in the pack; aligned, as its descriptor promised. */
-static void find(struct image *image, const struct descriptor *pack)
+static void find(struct image *image, const struct descriptor *pack, size_t align)
 {
     const struct attribute *ids = attribute_of(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
     void *const *pointers = value_of(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
     for (int64_t i = 0; i < ids->count; i++)
         if (((const int64_t *)(const void *)ids->bytes)[i] == image->id)
             image->data = pointers[i];
-    assert(!image->id || (image->data && (size_t)image->data % 16 == 0));
+    assert(!image->id || (image->data && (size_t)image->data % align == 0));
 }
 
 EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
                                          cudnnBackendDescriptor_t pack)
 {
-    static const struct host_kernel kernel = {"convolve", sizeof(struct convolution), convolve};
-    struct convolution a = *((const struct descriptor *)plan)->plans;
+    static const struct host_kernel convolution = {"convolve", sizeof(struct work), convolve};
+    static const struct host_kernel attention = {"attend", sizeof(struct work), attend};
+    static float scales[1024]; /* by value: read now, for whenever the work is done */
+    static int scale_count;
+    struct work a = *((const struct descriptor *)plan)->plans;
     (void)handle;
     if (machine_is("cudnn-fails"))
         return CUDNN_STATUS_EXECUTION_FAILED;
-    find(&a.in, pack);
-    find(&a.weight, pack);
-    find(&a.bias, pack);
-    find(&a.residual, pack);
-    find(&a.out, pack);
+    find(&a.out, pack, 16);
+    if (a.attends) {
+        find(&a.q, pack, 16);
+        find(&a.k, pack, 16);
+        find(&a.v, pack, 16);
+        find(&a.scale, pack, sizeof(float));
+        float *scale = &scales[scale_count++ % 1024];
+        *scale = *(const float *)a.scale.data;
+        a.scale.data = scale;
+    } else {
+        find(&a.in, pack, 16);
+        find(&a.weight, pack, 16);
+        find(&a.bias, pack, 16);
+        find(&a.residual, pack, 16);
+    }
     cuda_host_cudnn_runs++;
-    return host_queue(&kernel, &a) ? CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER
-                                   : CUDNN_STATUS_SUCCESS;
+    return host_queue(a.attends ? &attention : &convolution, &a)
+               ? CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER
+               : CUDNN_STATUS_SUCCESS;
 }

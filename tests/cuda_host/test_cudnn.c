@@ -1,6 +1,7 @@
 /* How convolutions come to cuDNN and what is done when it misbehaves, on its stand-in and the
  * driver's: planned once a shape, compared with our kernel, recorded, dropped. */
 #include "backend/registry.h"
+#include "base/half.h"
 #include "cuda_host/device.h"
 #include "tensor/recording.h"
 #include "tensor/weight.h"
@@ -226,6 +227,49 @@ static void test_new_while_recorded(void **state)
     end(&layer);
 }
 
+/* An attention of two heads of 8, 6 queries by 5 keys; a causal one is our kernel's. */
+static void attend(float *to, const char *device, bool causal, int *runs_of_it)
+{
+    enum { N = 2, QUERIES = 6, KEYS = 5, C = 16 };
+    struct layer layer;
+    uint16_t values[N * QUERIES * C], got[N * QUERIES * C];
+    begin(&layer, device);
+    struct sdw_device *dev = layer.dev;
+    struct sdw_attention_geometry heads = {2, 0.4f, causal};
+    struct sdw_tensor q = sdw_tensor_new(dev, SDW_F16, N, QUERIES, 1, C);
+    struct sdw_tensor k = sdw_tensor_new(dev, SDW_F16, N, KEYS, 1, C);
+    struct sdw_tensor v = sdw_tensor_new(dev, SDW_F16, N, KEYS, 1, C);
+    struct sdw_tensor out = sdw_tensor_new(dev, SDW_F16, N, QUERIES, 1, C);
+    for (int i = 0; i < N * QUERIES * C; i++)
+        values[i] = sdw_f32_to_f16((float)(i * 29 % 31) / 16 - 0.9f);
+    sdw_upload(dev, &q, values);
+    sdw_upload(dev, &k, values);
+    sdw_upload(dev, &v, values);
+    sdw_attention(dev, &out, &q, &k, &v, heads);
+    int before = runs();
+    sdw_attention(dev, &out, &q, &k, &v, heads);
+    *runs_of_it = runs() - before;
+    sdw_download(dev, got, &out);
+    for (int i = 0; i < N * QUERIES * C; i++)
+        to[i] = sdw_f16_to_f32(got[i]);
+    end(&layer);
+}
+
+static void test_attention(void **state)
+{
+    float wanted[192], got[192];
+    int of_it;
+    (void)state;
+    attend(wanted, "cuda-host", false, &of_it);
+    assert_int_equal(of_it, 0);
+    attend(got, "cuda-host-cudnn", false, &of_it);
+    assert_int_equal(of_it, 1);
+    for (int i = 0; i < 192; i++)
+        assert_true(got[i] > wanted[i] - 2e-3f && got[i] < wanted[i] + 2e-3f);
+    attend(got, "cuda-host-cudnn", true, &of_it);
+    assert_int_equal(of_it, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_dropped),
         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_new_while_recorded),
+        cmocka_unit_test(test_attention),
     };
     return cmocka_run_group_tests_name("cudnn", tests, NULL, NULL);
 }

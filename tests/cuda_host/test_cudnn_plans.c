@@ -63,13 +63,35 @@ static const struct sdw_cudnn_shape shapes[] = {
     {1, 512, 512, 128, 128, 256, 256, 3, 2, 0, 0, 1, 1, SDW_F16, SDW_F32, false},
 };
 
+/* Attentions of SD 1.5, of SDXL, and the VAE's. */
+static const struct sdw_cudnn_heads heads[] = {
+    {2, 4096, 4096, 8, 40, SDW_F16},  {2, 4096, 77, 8, 40, SDW_F16},
+    {2, 1024, 1024, 8, 80, SDW_BF16}, {2, 256, 256, 8, 160, SDW_F16},
+    {2, 4096, 4096, 10, 64, SDW_F16}, {1, 4096, 4096, 1, 512, SDW_F16},
+};
+
+static void check_heads(const struct gpu *gpu, const struct sdw_cudnn_target *target)
+{
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        const struct sdw_cudnn_heads *h = &heads[i];
+        struct sdw_cudnn_plan plan;
+        int count = sdw_cudnn_plans_attend(&plan, 1, &api, target, h, WORKSPACE);
+        printf("%s: attention [%d,%d] x %d, %d heads of %d: ", gpu->name, h->n, h->queries, h->keys,
+               h->heads, h->width);
+        assert_int_equal(count, 1);
+        printf("engine %d, %zu bytes of work space\n", plan.engine, plan.workspace_bytes);
+        sdw_cudnn_plan_free(&plan, &api);
+    }
+}
+
 static void check(const struct gpu *gpu)
 {
     struct sdw_cudnn_target target = {.device = device_of(gpu)};
+    check_heads(gpu, &target);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const struct sdw_cudnn_shape *s = &shapes[i];
         struct sdw_cudnn_plan plan;
-        int count = sdw_cudnn_plans_make(&plan, 1, &api, &target, s, WORKSPACE);
+        int count = sdw_cudnn_plans_convolve(&plan, 1, &api, &target, s, WORKSPACE);
         printf("%s: %dx%d/%d [%d,%d,%d,%d] -> %d %s%s: ", gpu->name, s->kernel, s->kernel,
                s->stride, s->n, s->h, s->w, s->in, s->out, sdw_dtype_name(s->out_type),
                s->residual ? " + residual" : "");

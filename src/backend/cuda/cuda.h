@@ -120,10 +120,14 @@ void sdw_cuda_weight_free(struct sdw_device *dev, struct sdw_weight *weight);
 SDW_OPS_TABLE(SDW_CUDA_ROW)
 #undef SDW_CUDA_ROW
 
-/* matrix.c: conv2d by our own kernel, whatever cuDNN says. */
+/* matrix.c, attention.c: by our own kernels, whatever cuDNN says. */
 void sdw_cuda_conv2d_own(struct sdw_device *dev, const struct sdw_tensor *out,
                          const struct sdw_tensor *in, const struct sdw_weight *weight,
                          const struct sdw_tensor *residual);
+
+void sdw_cuda_attention_own(struct sdw_device *dev, const struct sdw_tensor *out,
+                            const struct sdw_tensor *q, const struct sdw_tensor *k,
+                            const struct sdw_tensor *v, struct sdw_attention_geometry geometry);
 
 static inline CUdeviceptr sdw_cuda_address(const void *pointer)
 {

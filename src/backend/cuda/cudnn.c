@@ -1,9 +1,9 @@
-/* cudnn.c: which of cuDNN's plans, or our own kernel, computes a convolution.
+/* cudnn.c: which of cuDNN's plans, or our own kernel, computes a convolution or an attention.
  *
  * Nothing of the library is trusted that was not seen: at a shape's first use each plan runs beside
- * our kernel on the same operands, and one that is further from it than two roundings of the
- * compute type is dropped, with a line in the log. What the library compiles for a shape takes it
- * some tenths of a second. */
+ * our kernel on the same operands, and one whose result is further from it than roundings explain
+ * is dropped, with a line in the log. What the library compiles for a shape takes it some tenths of
+ * a second. */
 #include "backend/cuda/cudnn.h"
 
 #include "backend/cuda/cudnn_graph.h"
@@ -14,6 +14,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PROPOSALS_MAX 3
 #define ALIGN         16u /* bytes, of every operand */
@@ -73,16 +74,31 @@ const char *sdw_cudnn_version(const struct sdw_cudnn *c)
     return c->version;
 }
 
-/* ---- one convolution ---- */
+/* ---- one call ---- */
 
-/* What a call reads and writes, and where the library may work meanwhile. */
+#define OPERANDS_MAX 5
+
+/* What a call reads and writes, and where the library may work meanwhile. Either a convolution, of
+ * `in` by `weight`, or an attention. */
 struct call {
     struct sdw_cuda *cuda;
     const struct sdw_tensor *out, *in, *residual;
-    const struct sdw_cuda_weight *weight;
+    const struct sdw_cuda_weight *weight; /* NULL: an attention */
     size_t
         copy_bytes; /* at the begin of the work space, of the picture at twice its size; 0: none */
+    const struct sdw_tensor *q, *k, *v;
+    struct sdw_attention_geometry geometry;
+
+    int count; /* of operands but out, by their names in the graph */
+    int64_t id[OPERANDS_MAX];
+    const void *at[OPERANDS_MAX];
 };
+
+static void add_operand(struct call *call, int64_t id, const void *at)
+{
+    call->id[call->count] = id;
+    call->at[call->count++] = at;
+}
 
 /* The picture at twice its size, which the library does not know. */
 static void copy_twice(const struct call *call)
@@ -103,23 +119,22 @@ static cudnnStatus_t run_plan(const struct call *call, const struct sdw_cudnn_pl
     const struct sdw_cudnn *c = call->cuda->cudnn;
     const struct sdw_cudnn_api *api = &c->api;
     char *workspace = (char *)call->cuda->workspace + call->copy_bytes;
-    const void *in = call->copy_bytes ? call->cuda->workspace : call->in->data;
-    const int64_t ids[] = {SDW_CUDNN_IN, SDW_CUDNN_WEIGHT, SDW_CUDNN_BIAS, SDW_CUDNN_OUT,
-                           SDW_CUDNN_RESIDUAL};
-    const void *pointers[] = {in, call->weight->weight, call->weight->bias, out,
-                              call->residual ? call->residual->data : NULL};
-    int count = call->residual ? 5 : 4;
+    int64_t id[OPERANDS_MAX + 1] = {SDW_CUDNN_OUT};
+    const void *at[OPERANDS_MAX + 1] = {out};
+    int count = call->count + 1;
     cudnnBackendDescriptor_t pack = NULL;
+    memcpy(id + 1, call->id, sizeof call->id);
+    memcpy(at + 1, call->at, sizeof call->at);
     if (call->copy_bytes)
         copy_twice(call);
     cudnnStatus_t status =
         api->cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack);
     if (!status)
         status = api->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
-                                               CUDNN_TYPE_INT64, count, ids);
+                                               CUDNN_TYPE_INT64, count, id);
     if (!status)
         status = api->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
-                                               CUDNN_TYPE_VOID_PTR, count, pointers);
+                                               CUDNN_TYPE_VOID_PTR, count, at);
     if (!status)
         status = api->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
                                                CUDNN_TYPE_VOID_PTR, 1, &workspace);
@@ -145,16 +160,19 @@ static bool run_way(void *context, int way)
     const struct trial *trial = context;
     const struct call *call = trial->call;
     struct sdw_device *dev = &call->cuda->base;
+    struct sdw_tensor out = *call->out;
     if (way != OWN)
         return run_plan(call, &trial->plans[way], trial->theirs) == CUDNN_STATUS_SUCCESS &&
                !dev->failure.status;
-    struct sdw_tensor out = *call->out;
     out.data = trial->own;
-    sdw_cuda_conv2d_own(dev, &out, call->in, &call->weight->base, call->residual);
+    if (call->weight)
+        sdw_cuda_conv2d_own(dev, &out, call->in, &call->weight->base, call->residual);
+    else
+        sdw_cuda_attention_own(dev, &out, call->q, call->k, call->v, call->geometry);
     return !dev->failure.status;
 }
 
-/* How far the plan's result is from our kernel's, relative to what the convolution added. */
+/* How far the plan's result is from our kernel's, relative to what the operator added. */
 static double distance(const struct trial *trial)
 {
     const struct call *call = trial->call;
@@ -183,10 +201,12 @@ static double distance(const struct trial *trial)
 
 /* One unit in the last place of the compute type. Two results that differ in the order of f32 sums
  * are a thousandth of that apart, and less than half of it where both were rounded to the type;
- * sums that were kept in the type, or another layout, are several of it apart. */
-static double distance_max(enum sdw_dtype compute)
+ * sums that were kept in the type, or another layout, are several of it apart. An attention rounds
+ * its probabilities, too. */
+static double distance_max(const struct call *call)
 {
-    return compute == SDW_F16 ? 0x1p-10 : 0x1p-7;
+    double unit = call->cuda->base.compute == SDW_F16 ? 0x1p-10 : 0x1p-7;
+    return call->weight ? unit : 2 * unit;
 }
 
 /* The fastest of the plans whose result is right, or OWN. */
@@ -194,7 +214,7 @@ static int fastest(const struct trial *trial, int count, const char *name)
 {
     struct sdw_cuda *cuda = trial->call->cuda;
     const struct sdw_cuda_trial timed = {run_way, (void *)(uintptr_t)trial};
-    double max = distance_max(cuda->base.compute);
+    double max = distance_max(trial->call);
     float own_ms = sdw_cuda_time(cuda, &timed, OWN), best_ms = own_ms;
     int best = OWN;
     for (int i = 0; i < count && own_ms >= 0; i++) {
@@ -243,13 +263,40 @@ static struct sdw_cudnn_shape shape_of(const struct call *call)
                                     .residual = call->residual != NULL};
 }
 
+static struct sdw_cudnn_heads heads_of(const struct call *call)
+{
+    return (struct sdw_cudnn_heads){.n = call->q->n,
+                                    .queries = call->q->h * call->q->w,
+                                    .keys = call->k->h * call->k->w,
+                                    .heads = call->geometry.heads,
+                                    .width = call->q->c / call->geometry.heads,
+                                    .compute = call->q->dtype};
+}
+
+/* The library's plans for a call, and its name for the log. */
+static int plan(struct sdw_cudnn_plan *plans, char *name, size_t size, const struct call *call)
+{
+    const struct sdw_cudnn *c = call->cuda->cudnn;
+    size_t room = SDW_CUDA_WORKSPACE_BYTES - call->copy_bytes;
+    if (!call->weight) {
+        struct sdw_cudnn_heads h = heads_of(call);
+        snprintf(name, size, "attention [%d,%d] x %d, %d heads of %d", h.n, h.queries, h.keys,
+                 h.heads, h.width);
+        return sdw_cudnn_plans_attend(plans, PROPOSALS_MAX, &c->api, &c->target, &h, room);
+    }
+    struct sdw_cudnn_shape s = shape_of(call);
+    snprintf(name, size, "conv2d %dx%d/%d [%d,%d,%d,%d] -> %d %s%s", s.kernel, s.kernel, s.stride,
+             s.n, s.h, s.w, s.in, s.out, sdw_dtype_name(s.out_type),
+             s.residual ? " + residual" : "");
+    return sdw_cudnn_plans_convolve(plans, PROPOSALS_MAX, &c->api, &c->target, &s, room);
+}
+
 /* False: not now, there is no memory for trials. */
 static bool choose(struct choice *choice, const struct call *call)
 {
     struct sdw_cuda *cuda = call->cuda;
     const struct sdw_cuda_driver *driver = &cuda->driver;
-    const struct sdw_cudnn *c = cuda->cudnn;
-    const struct sdw_cudnn_shape shape = shape_of(call);
+    const struct sdw_cudnn_api *api = &cuda->cudnn->api;
     struct sdw_cudnn_plan plans[PROPOSALS_MAX];
     size_t bytes = sdw_tensor_bytes(call->out);
     CUdeviceptr own = sdw_cuda_memory_new(cuda, bytes), theirs = sdw_cuda_memory_new(cuda, bytes);
@@ -257,12 +304,7 @@ static bool choose(struct choice *choice, const struct call *call)
     double start = sdw_clock_seconds();
     bool room = own && theirs;
     *choice = (struct choice){.dropped = false};
-    snprintf(name, sizeof name, "conv2d %dx%d/%d [%d,%d,%d,%d] -> %d %s%s", shape.kernel,
-             shape.kernel, shape.stride, shape.n, shape.h, shape.w, shape.in, shape.out,
-             sdw_dtype_name(shape.out_type), shape.residual ? " + residual" : "");
-    int count = room ? sdw_cudnn_plans_make(plans, PROPOSALS_MAX, &c->api, &c->target, &shape,
-                                            SDW_CUDA_WORKSPACE_BYTES - call->copy_bytes)
-                     : 0;
+    int count = room ? plan(plans, name, sizeof name, call) : 0;
     if (count) {
         struct trial trial = {call, plans, (void *)(uintptr_t)own, (void *)(uintptr_t)theirs};
         int best = fastest(&trial, count, name);
@@ -271,22 +313,28 @@ static bool choose(struct choice *choice, const struct call *call)
             plans[best] = (struct sdw_cudnn_plan){0};
         }
         for (int i = 0; i < count; i++)
-            sdw_cudnn_plan_free(&plans[i], &c->api);
+            sdw_cudnn_plan_free(&plans[i], api);
     }
     if (own)
         driver->cuMemFree(own);
     if (theirs)
         driver->cuMemFree(theirs);
-    sdw_log_debug("%s: %s: %d proposals, %s, chosen in %.2f s", cuda->base.id, name, count,
-                  choice->plan.plan ? "cuDNN" : "ours", sdw_clock_seconds() - start);
+    if (room)
+        sdw_log_debug("%s: %s: %d proposals, %s, chosen in %.2f s", cuda->base.id, name, count,
+                      choice->plan.plan ? "cuDNN" : "ours", sdw_clock_seconds() - start);
     return room;
 }
 
-static struct sdw_cuda_key key_of(const struct sdw_cudnn_shape *s, bool doubled)
+static struct sdw_cuda_key key_of(const struct call *call)
 {
-    return (struct sdw_cuda_key){{s->n, s->h, s->w, s->in, s->out, s->oh, s->ow, s->kernel,
-                                  s->stride, s->top, s->left, s->bottom, s->right, s->out_type,
-                                  s->residual, doubled}};
+    if (!call->weight) {
+        struct sdw_cudnn_heads h = heads_of(call);
+        return (struct sdw_cuda_key){{-1, h.n, h.queries, h.keys, h.heads, h.width}};
+    }
+    struct sdw_cudnn_shape s = shape_of(call);
+    return (struct sdw_cuda_key){{s.n, s.h, s.w, s.in, s.out, s.oh, s.ow, s.kernel, s.stride, s.top,
+                                  s.left, s.bottom, s.right, s.out_type, s.residual,
+                                  call->weight->base.geometry.doubled}};
 }
 
 /* The choice for a shape, made now if it is new; NULL: our own kernel, this time. */
@@ -294,8 +342,7 @@ static struct choice *choice_of(const struct call *call)
 {
     struct sdw_cuda *cuda = call->cuda;
     struct sdw_cudnn *c = cuda->cudnn;
-    const struct sdw_cudnn_shape shape = shape_of(call);
-    const struct sdw_cuda_key key = key_of(&shape, call->weight->base.geometry.doubled);
+    const struct sdw_cuda_key key = key_of(call);
     bool fresh;
     int place = sdw_cuda_plans_find(&c->plans, &key, &fresh);
     /* Planning waits for the GPU, which a recording must not. */
@@ -308,11 +355,33 @@ static struct choice *choice_of(const struct call *call)
     return &c->choice[place];
 }
 
+/* True when the library computes it. */
+static bool run(const struct call *call)
+{
+    struct sdw_device *dev = &call->cuda->base;
+    sdw_cuda_enter(call->cuda);
+    struct choice *choice = choice_of(call);
+    if (!choice || !choice->plan.plan || choice->dropped || dev->failure.status)
+        return false;
+    cudnnStatus_t status = run_plan(call, &choice->plan, call->out->data);
+    choice->dropped = status != CUDNN_STATUS_SUCCESS;
+    if (choice->dropped)
+        sdw_log_warn("%s: cuDNN's engine %d fails (%s): our own kernel runs in its place", dev->id,
+                     choice->plan.engine, call->cuda->cudnn->api.cudnnGetErrorString(status));
+    return !choice->dropped;
+}
+
+/* ---- the rows ---- */
+
 bool sdw_cudnn_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
                       const struct sdw_tensor *in, const struct sdw_cuda_weight *weight,
                       const struct sdw_tensor *residual)
 {
-    struct call call = {(struct sdw_cuda *)dev, out, in, residual, weight, 0};
+    struct call call = {.cuda = (struct sdw_cuda *)dev,
+                        .out = out,
+                        .in = in,
+                        .residual = residual,
+                        .weight = weight};
     uintptr_t addresses =
         (uintptr_t)out->data | (uintptr_t)in->data | (residual ? (uintptr_t)residual->data : 0);
     if (!call.cuda->cudnn || dev->compute == SDW_F32 || addresses % ALIGN != 0)
@@ -323,17 +392,30 @@ bool sdw_cudnn_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
         if (in->c % 8 != 0 || call.copy_bytes > SDW_CUDA_WORKSPACE_BYTES / 2)
             return false;
     }
-    sdw_cuda_enter(call.cuda);
-    struct choice *choice = choice_of(&call);
-    bool theirs = choice && choice->plan.plan && !choice->dropped && !dev->failure.status;
-    cudnnStatus_t status =
-        theirs ? run_plan(&call, &choice->plan, out->data) : CUDNN_STATUS_SUCCESS;
-    if (status != CUDNN_STATUS_SUCCESS) {
-        choice->dropped = true;
-        theirs = false;
-        sdw_log_warn("%s: cuDNN's engine %d fails (%s): our own kernel runs in its place", dev->id,
-                     choice->plan.engine, call.cuda->cudnn->api.cudnnGetErrorString(status));
-    }
+    add_operand(&call, SDW_CUDNN_IN, call.copy_bytes ? call.cuda->workspace : in->data);
+    add_operand(&call, SDW_CUDNN_WEIGHT, weight->weight);
+    add_operand(&call, SDW_CUDNN_BIAS, weight->bias);
+    if (residual)
+        add_operand(&call, SDW_CUDNN_RESIDUAL, residual->data);
+    bool theirs = run(&call);
     ((struct sdw_weight *)(uintptr_t)&weight->base)->form = theirs ? ", cuDNN" : ", own";
     return theirs;
+}
+
+bool sdw_cudnn_attention(struct sdw_device *dev, const struct sdw_tensor *out,
+                         const struct sdw_tensor *q, const struct sdw_tensor *k,
+                         const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
+{
+    struct call call = {
+        .cuda = (struct sdw_cuda *)dev, .out = out, .q = q, .k = k, .v = v, .geometry = geometry};
+    uintptr_t addresses =
+        (uintptr_t)out->data | (uintptr_t)q->data | (uintptr_t)k->data | (uintptr_t)v->data;
+    if (!call.cuda->cudnn || dev->compute == SDW_F32 || addresses % ALIGN != 0 || geometry.causal ||
+        q->c / geometry.heads % 8 != 0)
+        return false;
+    add_operand(&call, SDW_CUDNN_QUERY, q->data);
+    add_operand(&call, SDW_CUDNN_KEY, k->data);
+    add_operand(&call, SDW_CUDNN_VALUE, v->data);
+    add_operand(&call, SDW_CUDNN_SCALE, &call.geometry.scale);
+    return run(&call);
 }

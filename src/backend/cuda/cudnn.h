@@ -19,4 +19,10 @@ bool sdw_cudnn_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
                       const struct sdw_tensor *in, const struct sdw_cuda_weight *weight,
                       const struct sdw_tensor *residual);
 
+/* out [n,queries,c] = softmax(scale q k^T) v by head, queued. False as above, and for causal ones.
+ */
+bool sdw_cudnn_attention(struct sdw_device *dev, const struct sdw_tensor *out,
+                         const struct sdw_tensor *q, const struct sdw_tensor *k,
+                         const struct sdw_tensor *v, struct sdw_attention_geometry geometry);
+
 #endif

@@ -25,3 +25,11 @@ bool sdw_cudnn_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
     (void)dev, (void)out, (void)in, (void)weight, (void)residual;
     return false;
 }
+
+bool sdw_cudnn_attention(struct sdw_device *dev, const struct sdw_tensor *out,
+                         const struct sdw_tensor *q, const struct sdw_tensor *k,
+                         const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
+{
+    (void)dev, (void)out, (void)q, (void)k, (void)v, (void)geometry;
+    return false;
+}

@@ -89,23 +89,33 @@ static cudnnDataType_t type_of(enum sdw_dtype dtype)
                               : CUDNN_DATA_BFLOAT16;
 }
 
-/* The library lists dimensions as n, c, h, w whatever lies in memory, which its strides tell: here
- * [n,h,w,c]. A virtual tensor is one that no memory holds. */
-static cudnnBackendDescriptor_t tensor(struct build *b, int64_t id, enum sdw_dtype dtype, int64_t n,
-                                       int64_t h, int64_t w, int64_t c)
+/* A virtual tensor is one that no memory holds; one by value lies on the host. */
+static cudnnBackendDescriptor_t describe(struct build *b, int64_t id, enum sdw_dtype dtype,
+                                         const int64_t (*dimensions)[4],
+                                         const int64_t (*strides)[4])
 {
     cudnnBackendDescriptor_t t = make(b, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-    const int64_t dimensions[] = {n, c, h, w}, strides[] = {h * w * c, 1, w * c, c}, align = ALIGN;
     const cudnnDataType_t type = type_of(dtype);
-    const bool is_virtual = id >= PRODUCT;
+    const bool is_virtual = id >= PRODUCT, by_value = id == SDW_CUDNN_SCALE;
+    const int64_t align = by_value ? sizeof(float) : ALIGN;
     put(b, t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-    put(b, t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dimensions);
-    put(b, t, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
+    put(b, t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, *dimensions);
+    put(b, t, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, *strides);
     put(b, t, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
     put(b, t, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &align);
     put(b, t, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
+    put(b, t, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &by_value);
     finish(b, t);
     return t;
+}
+
+/* The library lists dimensions as n, c, h, w whatever lies in memory, which its strides tell: here
+ * [n,h,w,c]. */
+static cudnnBackendDescriptor_t tensor(struct build *b, int64_t id, enum sdw_dtype dtype, int64_t n,
+                                       int64_t h, int64_t w, int64_t c)
+{
+    const int64_t dimensions[] = {n, c, h, w}, strides[] = {h * w * c, 1, w * c, c};
+    return describe(b, id, dtype, &dimensions, &strides);
 }
 
 /* out = conv(in, weight), with f32 sums */
@@ -160,11 +170,23 @@ static cudnnBackendDescriptor_t add(struct build *b, cudnnBackendDescriptor_t ou
     return operation;
 }
 
-/* conv, + bias, + residual: the last one's result is out. */
-static cudnnBackendDescriptor_t graph_of(struct build *b, const struct sdw_cudnn_target *target,
-                                         const struct sdw_cudnn_shape *s)
+static cudnnBackendDescriptor_t graph(struct build *b, const struct sdw_cudnn_target *target,
+                                      const cudnnBackendDescriptor_t *operations, int count)
 {
-    cudnnBackendDescriptor_t operation[3], graph;
+    cudnnBackendDescriptor_t made = make(b, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    if (!target->device)
+        put(b, made, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &target->handle);
+    put(b, made, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, operations);
+    finish(b, made);
+    return made;
+}
+
+/* conv, + bias, + residual: the last one's result is out. */
+static cudnnBackendDescriptor_t graph_of_shape(struct build *b,
+                                               const struct sdw_cudnn_target *target,
+                                               const struct sdw_cudnn_shape *s)
+{
+    cudnnBackendDescriptor_t operation[3];
     int count = 0;
     cudnnBackendDescriptor_t product = tensor(b, PRODUCT, SDW_F32, s->n, s->oh, s->ow, s->out);
     operation[count++] = convolve(b, s, product);
@@ -176,12 +198,37 @@ static cudnnBackendDescriptor_t graph_of(struct build *b, const struct sdw_cudnn
     if (s->residual)
         operation[count++] = add(
             b, out, sum, tensor(b, SDW_CUDNN_RESIDUAL, s->out_type, s->n, s->oh, s->ow, s->out));
-    graph = make(b, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    if (!target->device)
-        put(b, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &target->handle);
-    put(b, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, operation);
-    finish(b, graph);
-    return graph;
+    return graph(b, target, operation, count);
+}
+
+/* As n, heads, tokens, width; in memory [n,tokens,heads*width]. */
+static cudnnBackendDescriptor_t rows(struct build *b, int64_t id, const struct sdw_cudnn_heads *s,
+                                     int64_t tokens)
+{
+    const int64_t dimensions[] = {s->n, s->heads, tokens, s->width}, c = s->heads * s->width;
+    const int64_t strides[] = {tokens * c, s->width, c, 1};
+    return describe(b, id, s->compute, &dimensions, &strides);
+}
+
+/* The library's own attention: one operation. */
+static cudnnBackendDescriptor_t graph_of_heads(struct build *b,
+                                               const struct sdw_cudnn_target *target,
+                                               const struct sdw_cudnn_heads *s)
+{
+    const int64_t ones[] = {1, 1, 1, 1};
+    cudnnBackendDescriptor_t query = rows(b, SDW_CUDNN_QUERY, s, s->queries);
+    cudnnBackendDescriptor_t key = rows(b, SDW_CUDNN_KEY, s, s->keys);
+    cudnnBackendDescriptor_t value = rows(b, SDW_CUDNN_VALUE, s, s->keys);
+    cudnnBackendDescriptor_t out = rows(b, SDW_CUDNN_OUT, s, s->queries);
+    cudnnBackendDescriptor_t scale = describe(b, SDW_CUDNN_SCALE, SDW_F32, &ones, &ones);
+    cudnnBackendDescriptor_t operation = make(b, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
+    put_part(b, operation, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, query);
+    put_part(b, operation, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, key);
+    put_part(b, operation, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, value);
+    put_part(b, operation, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, out);
+    put_part(b, operation, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, scale);
+    finish(b, operation);
+    return graph(b, target, &operation, 1);
 }
 
 /* What the engine of a configuration is known for, and its number. */
@@ -276,21 +323,38 @@ static int propose(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn
     return count;
 }
 
-int sdw_cudnn_plans_make(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn_api *api,
-                         const struct sdw_cudnn_target *target, const struct sdw_cudnn_shape *shape,
-                         size_t workspace_bytes_max)
+/* Of a graph that is done with then. */
+static int propose_all(struct sdw_cudnn_plan *plans, int max, struct build *b,
+                       const struct sdw_cudnn_target *target, cudnnBackendDescriptor_t made,
+                       size_t workspace_bytes_max)
+{
+    int count = 0;
+    if (b->fine)
+        count = propose(plans, max, b->api, target, made, CUDNN_HEUR_MODE_A, workspace_bytes_max);
+    /* One of the other list is enough: some of them are compiled for half a minute. */
+    if (b->fine && count == 0)
+        count =
+            propose(plans, 1, b->api, target, made, CUDNN_HEUR_MODE_FALLBACK, workspace_bytes_max);
+    clear(b);
+    return count;
+}
+
+int sdw_cudnn_plans_convolve(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn_api *api,
+                             const struct sdw_cudnn_target *target,
+                             const struct sdw_cudnn_shape *shape, size_t workspace_bytes_max)
 {
     struct build b = {.api = api, .fine = true};
-    cudnnBackendDescriptor_t graph = graph_of(&b, target, shape);
-    int count = 0;
-    if (b.fine)
-        count = propose(plans, max, api, target, graph, CUDNN_HEUR_MODE_A, workspace_bytes_max);
-    /* One of the other list is enough: some of them are compiled for half a minute. */
-    if (b.fine && count == 0)
-        count =
-            propose(plans, 1, api, target, graph, CUDNN_HEUR_MODE_FALLBACK, workspace_bytes_max);
-    clear(&b);
-    return count;
+    cudnnBackendDescriptor_t made = graph_of_shape(&b, target, shape);
+    return propose_all(plans, max, &b, target, made, workspace_bytes_max);
+}
+
+int sdw_cudnn_plans_attend(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn_api *api,
+                           const struct sdw_cudnn_target *target,
+                           const struct sdw_cudnn_heads *heads, size_t workspace_bytes_max)
+{
+    struct build b = {.api = api, .fine = true};
+    cudnnBackendDescriptor_t made = graph_of_heads(&b, target, heads);
+    return propose_all(plans, max, &b, target, made, workspace_bytes_max);
 }
 
 void sdw_cudnn_plan_free(struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api)

@@ -36,8 +36,9 @@ struct sdw_cudnn_api {
 const char *sdw_cudnn_api_open(struct sdw_cudnn_api *api);
 void sdw_cudnn_api_close(struct sdw_cudnn_api *api);
 
-/* in [n,h,w,in], weight [out,kernel,kernel,in] of the compute type, bias [out] f32, residual and
- * out [n,oh,ow,out] of out_type; sums and what lies between the operations f32. */
+/* out = conv(in, weight) + bias + residual: in [n,h,w,in], weight [out,kernel,kernel,in] of the
+ * compute type, bias [out] f32, residual and out [n,oh,ow,out] of out_type; sums and what lies
+ * between the operations f32. */
 struct sdw_cudnn_shape {
     int n, h, w, in, out, oh, ow;
     int kernel, stride, top, left, bottom, right;
@@ -45,8 +46,25 @@ struct sdw_cudnn_shape {
     bool residual;
 };
 
+/* out = softmax(scale q k^T) v by head: q and out [n,queries,heads*width], k and v likewise of
+ * keys; the scale is an f32 of the host. */
+struct sdw_cudnn_heads {
+    int n, queries, keys, heads, width;
+    enum sdw_dtype compute;
+};
+
 /* The operands of a plan, by the names that its graph gives them. */
-enum { SDW_CUDNN_IN = 1, SDW_CUDNN_WEIGHT, SDW_CUDNN_BIAS, SDW_CUDNN_OUT, SDW_CUDNN_RESIDUAL };
+enum {
+    SDW_CUDNN_IN = 1,
+    SDW_CUDNN_WEIGHT,
+    SDW_CUDNN_BIAS,
+    SDW_CUDNN_RESIDUAL,
+    SDW_CUDNN_QUERY,
+    SDW_CUDNN_KEY,
+    SDW_CUDNN_VALUE,
+    SDW_CUDNN_SCALE,
+    SDW_CUDNN_OUT,
+};
 
 /* For whom plans are made: a handle, of an open GPU; or a description of one. */
 struct sdw_cudnn_target {
@@ -62,10 +80,14 @@ struct sdw_cudnn_plan {
 
 /* The library's proposals for a shape, those that it expects to be fastest first, made ready to
  * run: at most `max`, with at most that much work space, and none whose result differs from run to
- * run or whose sums are not f32. Takes up to seconds: the library compiles. Returns how many. */
-int sdw_cudnn_plans_make(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn_api *api,
-                         const struct sdw_cudnn_target *target, const struct sdw_cudnn_shape *shape,
-                         size_t workspace_bytes_max);
+ * run or whose sums are not f32. The library compiles, for some tenths of a second a plan: after a
+ * second there is no further one. Returns how many. */
+int sdw_cudnn_plans_convolve(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn_api *api,
+                             const struct sdw_cudnn_target *target,
+                             const struct sdw_cudnn_shape *shape, size_t workspace_bytes_max);
+int sdw_cudnn_plans_attend(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn_api *api,
+                           const struct sdw_cudnn_target *target,
+                           const struct sdw_cudnn_heads *heads, size_t workspace_bytes_max);
 void sdw_cudnn_plan_free(struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api);
 
 #endif

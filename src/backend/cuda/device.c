@@ -201,14 +201,15 @@ static void describe(struct sdw_cuda *cuda, int index)
     struct sdw_device *dev = &cuda->base;
     const struct sdw_cuda_card *card = &cuda->card;
     const char *linear = cuda->cublas ? sdw_cublas_version(cuda->cublas) : "own";
-    const char *conv = cuda->cudnn ? sdw_cudnn_version(cuda->cudnn) : "own";
+    const char *cudnn = cuda->cudnn ? sdw_cudnn_version(cuda->cudnn) : "";
+    const char *or_own = cuda->cudnn ? " or " : "";
     snprintf(dev->id, sizeof dev->id, "cuda:%d", index);
     snprintf(dev->description, sizeof dev->description,
              "%s, %zu MB, compute capability %d.%d, %d multiprocessors", card->name,
              card->bytes >> 20, card->major, card->minor, card->processors);
     snprintf(dev->kernels, sizeof dev->kernels,
-             "linear: %s; conv2d: %s%s implicit GEMM; attention: own flash; rest: own", linear,
-             conv, cuda->cudnn ? " or own" : "");
+             "linear: %s; conv2d: %s%sown implicit GEMM; attention: %s%sown flash; rest: own",
+             linear, cudnn, or_own, cudnn, or_own);
 }
 
 static enum sdw_status choose_types(struct sdw_device *dev,
