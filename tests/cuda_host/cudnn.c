@@ -154,6 +154,7 @@ static size_t bytes_of(cudnnBackendAttributeType_t type)
     case CUDNN_TYPE_INT64:
     case CUDNN_TYPE_VOID_PTR:
     case CUDNN_TYPE_BACKEND_DESCRIPTOR: return 8;
+    case CUDNN_TYPE_CHAR: return 1;
     default: return 4;
     }
 }
@@ -165,6 +166,12 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t to,
 {
     struct descriptor *d = to;
     size_t bytes = bytes_of(type) * (size_t)count;
+    if (name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION) { /* as it was written below */
+        if (count != sizeof *d->plans || !(d->plans = malloc(sizeof *d->plans)))
+            return CUDNN_STATUS_NOT_SUPPORTED;
+        memcpy(d->plans, values, sizeof *d->plans);
+        return CUDNN_STATUS_SUCCESS;
+    }
     if (d->finalized || d->count == ATTRIBUTES_MAX || bytes > BYTES_MAX)
         return CUDNN_STATUS_NOT_SUPPORTED;
     d->attribute[d->count].name = name;
@@ -196,6 +203,11 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const fro
     *count = 1;
     switch (name) {
     case CUDNN_ATTR_ENGINEHEUR_RESULTS: *count = propose(d, values, max); break;
+    case CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION:
+        *count = sizeof *d->plans;
+        if (max >= *count)
+            memcpy(values, d->plans, sizeof *d->plans);
+        break;
     case CUDNN_ATTR_ENGINECFG_ENGINE: (*(struct descriptor **)values)->engine = d->engine; break;
     case CUDNN_ATTR_ENGINE_GLOBAL_INDEX: *(int64_t *)values = d->engine; break;
     case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
@@ -348,7 +360,7 @@ EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t made)
 {
     struct descriptor *d = made;
     d->finalized = true;
-    if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
+    if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR && !d->plans) {
         cuda_host_cudnn_plans++;
         d->engine = part_of(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
         d->plans = work_of(d);

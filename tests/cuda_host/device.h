@@ -18,6 +18,7 @@ static inline const char *cuda_host_device(const char *name, struct sdw_device_o
         setenv("SDW_CUDA_DRIVER", CUDA_HOST_LIBRARY, 1);
         setenv("SDW_CUDA_CUDNN", CUDA_HOST_LIBRARY, 1);
         setenv("SDW_CUDA_CUBLASLT", "none", 1);
+        setenv("SDW_CUDA_PLANS", "", 0); /* nothing outlives a test that does not ask for it */
         options->isa = cudnn ? NULL : "own";
         return "cuda";
     }

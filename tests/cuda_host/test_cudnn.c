@@ -6,12 +6,15 @@
 #include "tensor/recording.h"
 #include "tensor/weight.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -227,6 +230,65 @@ static void test_new_while_recorded(void **state)
     end(&layer);
 }
 
+/* Runs the layer on a device of its own; how many plans were made, and how often one ran. */
+static void run_once(float *to, int *made, int *ran)
+{
+    struct layer layer;
+    begin(&layer, "cuda-host-cudnn");
+    int plans_before = plans(), runs_before = runs();
+    run_layer(&layer);
+    *made = plans() - plans_before;
+    *ran = runs() - runs_before;
+    result(to, &layer);
+    end(&layer);
+}
+
+/* The next process need not plan; what it cannot use it plans anew. */
+static void test_remembered(void **state)
+{
+    char folder[] = "/tmp/test_cudnn.XXXXXX", plans_folder[64], path[512] = "", other[600];
+    float wanted[COUNT], got[COUNT];
+    int made, ran;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(plans_folder, sizeof plans_folder, "%s/a/b", folder);
+    setenv("SDW_CUDA_PLANS", plans_folder, 1);
+    run_once(wanted, &made, &ran);
+    assert_int_equal(made, 3);
+    run_once(got, &made, &ran);
+    assert_int_equal(made, 0);
+    assert_int_equal(ran, 2); /* compared with ours once more, and then used */
+    assert_memory_equal(got, wanted, sizeof got);
+
+    DIR *all = opendir(plans_folder);
+    int count = 0;
+    for (struct dirent *entry; all && (entry = readdir(all));)
+        if (entry->d_name[0] != '.') {
+            snprintf(path, sizeof path, "%s/%s", plans_folder, entry->d_name);
+            count++;
+        }
+    closedir(all);
+    assert_int_equal(count, 1);
+    assert_int_equal(truncate(path, 400), 0);
+    run_once(got, &made, &ran);
+    assert_int_equal(made, 3);
+    assert_memory_equal(got, wanted, sizeof got);
+
+    unlink(path);
+    setenv("SDW_CUDA_HOST", "cudnn-wrong", 1); /* then our kernel is remembered */
+    run_once(got, &made, &ran);
+    assert_int_equal(made, 3);
+    run_once(got, &made, &ran);
+    assert_int_equal(made, 0);
+    assert_int_equal(ran, 0);
+    setenv("SDW_CUDA_PLANS", "", 1);
+    unlink(path);
+    rmdir(plans_folder);
+    snprintf(other, sizeof other, "%s/a", folder);
+    rmdir(other);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* An attention of two heads of 8, 6 queries by 5 keys; a causal one is our kernel's. */
 static void attend(float *to, const char *device, bool causal, int *runs_of_it)
 {
@@ -279,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_new_while_recorded),
         cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_remembered),
     };
     return cmocka_run_group_tests_name("cudnn", tests, NULL, NULL);
 }

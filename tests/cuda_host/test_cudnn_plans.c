@@ -1,6 +1,7 @@
 /* The real cuDNN, where it is, is asked for plans of our graphs on GPUs that are not here: it
  * checks the descriptors, proposes engines and compiles their kernels, all of which needs no GPU.
  * So a graph that no engine takes is seen on the machine that builds. */
+#include "backend/cuda/cudnn_cache.h"
 #include "backend/cuda/cudnn_graph.h"
 
 #include <dlfcn.h>
@@ -63,6 +64,21 @@ static const struct sdw_cudnn_shape shapes[] = {
     {1, 512, 512, 128, 128, 256, 256, 3, 2, 0, 0, 1, 1, SDW_F16, SDW_F32, false},
 };
 
+/* A plan outlives the process as a text. */
+static void check_text(const struct sdw_cudnn_plan *plan, const struct sdw_cudnn_target *target)
+{
+    struct sdw_cudnn_plan again;
+    size_t length = 0;
+    char *text = sdw_cudnn_plan_text(plan, &api, &length);
+    assert_non_null(text);
+    assert_in_range(length, 1000, SDW_CUDNN_CACHE_BYTES_MAX);
+    assert_true(sdw_cudnn_plan_restore(&again, &api, target, text, length, WORKSPACE));
+    assert_int_equal(again.workspace_bytes, plan->workspace_bytes);
+    sdw_cudnn_plan_free(&again, &api);
+    assert_false(sdw_cudnn_plan_restore(&again, &api, target, text, length / 2, WORKSPACE));
+    free(text);
+}
+
 /* Attentions of SD 1.5, of SDXL, and the VAE's. */
 static const struct sdw_cudnn_heads heads[] = {
     {2, 4096, 4096, 8, 40, SDW_F16},  {2, 4096, 77, 8, 40, SDW_F16},
@@ -80,6 +96,7 @@ static void check_heads(const struct gpu *gpu, const struct sdw_cudnn_target *ta
                h->heads, h->width);
         assert_int_equal(count, 1);
         printf("engine %d, %zu bytes of work space\n", plan.engine, plan.workspace_bytes);
+        check_text(&plan, target);
         sdw_cudnn_plan_free(&plan, &api);
     }
 }
@@ -97,6 +114,7 @@ static void check(const struct gpu *gpu)
                s->residual ? " + residual" : "");
         assert_int_equal(count, 1);
         printf("engine %d, %zu bytes of work space\n", plan.engine, plan.workspace_bytes);
+        check_text(&plan, &target);
         sdw_cudnn_plan_free(&plan, &api);
     }
     api.cudnnBackendDestroyDescriptor(target.device);

@@ -6,6 +6,7 @@
  * a second. */
 #include "backend/cuda/cudnn.h"
 
+#include "backend/cuda/cudnn_cache.h"
 #include "backend/cuda/cudnn_graph.h"
 #include "backend/cuda/plans.h"
 #include "base/clock.h"
@@ -32,6 +33,7 @@ struct sdw_cudnn {
     struct sdw_cudnn_api api;
     struct sdw_cudnn_target target;
     char version[32];
+    struct sdw_cudnn_cache cache;
     struct sdw_cuda_plans plans;
     struct choice choice[2 * SDW_CUDA_PLANS_MAX]; /* where plans has its shape */
 };
@@ -53,6 +55,11 @@ struct sdw_cudnn *sdw_cudnn_open(const struct sdw_cuda *cuda)
         return NULL;
     }
     size_t version = c->api.cudnnGetVersion();
+    char maker[160];
+    snprintf(maker, sizeof maker, "%s, %d.%d, %d multiprocessors, cuDNN %zu, compute in %s",
+             cuda->card.name, cuda->card.major, cuda->card.minor, cuda->card.processors, version,
+             sdw_dtype_name(cuda->base.compute));
+    sdw_cudnn_cache_open(&c->cache, maker);
     snprintf(c->version, sizeof c->version, "cuDNN %zu.%zu", version / 10000, version / 100 % 100);
     return c;
 }
@@ -291,40 +298,6 @@ static int plan(struct sdw_cudnn_plan *plans, char *name, size_t size, const str
     return sdw_cudnn_plans_convolve(plans, PROPOSALS_MAX, &c->api, &c->target, &s, room);
 }
 
-/* False: not now, there is no memory for trials. */
-static bool choose(struct choice *choice, const struct call *call)
-{
-    struct sdw_cuda *cuda = call->cuda;
-    const struct sdw_cuda_driver *driver = &cuda->driver;
-    const struct sdw_cudnn_api *api = &cuda->cudnn->api;
-    struct sdw_cudnn_plan plans[PROPOSALS_MAX];
-    size_t bytes = sdw_tensor_bytes(call->out);
-    CUdeviceptr own = sdw_cuda_memory_new(cuda, bytes), theirs = sdw_cuda_memory_new(cuda, bytes);
-    char name[96];
-    double start = sdw_clock_seconds();
-    bool room = own && theirs;
-    *choice = (struct choice){.dropped = false};
-    int count = room ? plan(plans, name, sizeof name, call) : 0;
-    if (count) {
-        struct trial trial = {call, plans, (void *)(uintptr_t)own, (void *)(uintptr_t)theirs};
-        int best = fastest(&trial, count, name);
-        if (best != OWN) {
-            choice->plan = plans[best];
-            plans[best] = (struct sdw_cudnn_plan){0};
-        }
-        for (int i = 0; i < count; i++)
-            sdw_cudnn_plan_free(&plans[i], api);
-    }
-    if (own)
-        driver->cuMemFree(own);
-    if (theirs)
-        driver->cuMemFree(theirs);
-    if (room)
-        sdw_log_debug("%s: %s: %d proposals, %s, chosen in %.2f s", cuda->base.id, name, count,
-                      choice->plan.plan ? "cuDNN" : "ours", sdw_clock_seconds() - start);
-    return room;
-}
-
 static struct sdw_cuda_key key_of(const struct call *call)
 {
     if (!call->weight) {
@@ -335,6 +308,79 @@ static struct sdw_cuda_key key_of(const struct call *call)
     return (struct sdw_cuda_key){{s.n, s.h, s.w, s.in, s.out, s.oh, s.ow, s.kernel, s.stride, s.top,
                                   s.left, s.bottom, s.right, s.out_type, s.residual,
                                   call->weight->base.geometry.doubled}};
+}
+
+/* The choice that an earlier process made: true with *plan, or with none where it was our kernel.
+ * Its result is compared once more. */
+static bool remembered(struct sdw_cudnn_plan *plan, const struct call *call,
+                       const struct sdw_cuda_key *key, struct trial trial)
+{
+    const struct sdw_cudnn *c = call->cuda->cudnn;
+    size_t length = 0, room = SDW_CUDA_WORKSPACE_BYTES - call->copy_bytes;
+    char *text = sdw_cudnn_cache_read(&c->cache, key, &length);
+    bool known = text && length == 0;
+    *plan = (struct sdw_cudnn_plan){0};
+    if (length && sdw_cudnn_plan_restore(plan, &c->api, &c->target, text, length, room)) {
+        trial.plans = plan;
+        known =
+            run_way(&trial, OWN) && run_way(&trial, 0) && distance(&trial) <= distance_max(call);
+        if (!known)
+            sdw_cudnn_plan_free(plan, &c->api);
+    }
+    free(text);
+    return known;
+}
+
+static void remember(const struct sdw_cudnn *c, const struct sdw_cuda_key *key,
+                     const struct sdw_cudnn_plan *plan)
+{
+    size_t length = 0;
+    char *text = plan->plan ? sdw_cudnn_plan_text(plan, &c->api, &length) : NULL;
+    if (text || !plan->plan)
+        sdw_cudnn_cache_write(&c->cache, key, text ? text : "", length);
+    free(text);
+}
+
+/* The fastest of the library's plans that is right; none: our kernel. Kept for the next process,
+ * but for a shape of which the library, this time, proposed nothing. */
+static struct sdw_cudnn_plan measured(const struct call *call, const struct sdw_cuda_key *key,
+                                      struct trial trial)
+{
+    struct sdw_cudnn_plan plans[PROPOSALS_MAX], chosen = {0};
+    const struct sdw_cudnn_api *api = &call->cuda->cudnn->api;
+    double start = sdw_clock_seconds();
+    char name[96];
+    int count = plan(plans, name, sizeof name, call);
+    trial.plans = plans;
+    int best = count ? fastest(&trial, count, name) : OWN;
+    for (int i = 0; i < count; i++)
+        if (i == best)
+            chosen = plans[i];
+        else
+            sdw_cudnn_plan_free(&plans[i], api);
+    if (count && !call->cuda->base.failure.status)
+        remember(call->cuda->cudnn, key, &chosen);
+    sdw_log_debug("%s: %s: %d proposals, %s, chosen in %.2f s", call->cuda->base.id, name, count,
+                  chosen.plan ? "cuDNN" : "ours", sdw_clock_seconds() - start);
+    return chosen;
+}
+
+/* False: not now, there is no memory for trials. */
+static bool choose(struct choice *choice, const struct call *call, const struct sdw_cuda_key *key)
+{
+    struct sdw_cuda *cuda = call->cuda;
+    size_t bytes = sdw_tensor_bytes(call->out);
+    CUdeviceptr own = sdw_cuda_memory_new(cuda, bytes), theirs = sdw_cuda_memory_new(cuda, bytes);
+    struct trial trial = {call, NULL, (void *)(uintptr_t)own, (void *)(uintptr_t)theirs};
+    bool room = own && theirs;
+    *choice = (struct choice){.dropped = false};
+    if (room && !remembered(&choice->plan, call, key, trial))
+        choice->plan = measured(call, key, trial);
+    if (own)
+        cuda->driver.cuMemFree(own);
+    if (theirs)
+        cuda->driver.cuMemFree(theirs);
+    return room;
 }
 
 /* The choice for a shape, made now if it is new; NULL: our own kernel, this time. */
@@ -348,7 +394,7 @@ static struct choice *choice_of(const struct call *call)
     /* Planning waits for the GPU, which a recording must not. */
     if (place < 0 || (fresh && cuda->recording))
         return NULL;
-    if (fresh && !choose(&c->choice[place], call))
+    if (fresh && !choose(&c->choice[place], call, &key))
         return NULL;
     if (fresh)
         sdw_cuda_plans_keep(&c->plans, place, &key);

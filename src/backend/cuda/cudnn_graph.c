@@ -7,6 +7,7 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MADE_MAX     24  /* descriptors of a graph */
@@ -257,31 +258,77 @@ static bool welcome(const struct sdw_cudnn_api *api, cudnnBackendDescriptor_t co
     return fine;
 }
 
-/* Makes a configuration ready to run; false where it cannot be, or wants more work space. */
-static bool make_ready(struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api,
-                       const struct sdw_cudnn_target *target, cudnnBackendDescriptor_t config,
+/* An execution plan for the target, still to be filled. */
+static cudnnBackendDescriptor_t new_plan(struct build *b, const struct sdw_cudnn_target *target)
+{
+    cudnnBackendDescriptor_t made = make(b, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    if (target->device)
+        put_part(b, made, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, target->device);
+    else
+        put(b, made, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &target->handle);
+    return made;
+}
+
+/* Finalizes it; false, with nothing left, where it cannot be run, or wants more work space. */
+static bool make_ready(struct sdw_cudnn_plan *plan, struct build *b, cudnnBackendDescriptor_t made,
                        size_t workspace_bytes_max)
 {
-    struct build b = {.api = api, .fine = true};
-    cudnnBackendDescriptor_t made = make(&b, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     int64_t count = 0, bytes = 0;
-    if (target->device)
-        put_part(&b, made, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, target->device);
-    else
-        put(&b, made, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &target->handle);
-    put_part(&b, made, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
-    finish(&b, made);
-    bool fine = b.fine &&
-                api->cudnnBackendGetAttribute(made, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                                              CUDNN_TYPE_INT64, 1, &count,
-                                              &bytes) == CUDNN_STATUS_SUCCESS &&
+    finish(b, made);
+    bool fine = b->fine &&
+                b->api->cudnnBackendGetAttribute(made, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                                 CUDNN_TYPE_INT64, 1, &count,
+                                                 &bytes) == CUDNN_STATUS_SUCCESS &&
                 bytes >= 0 && (uint64_t)bytes <= workspace_bytes_max;
     if (fine)
-        *plan = (struct sdw_cudnn_plan){
-            .plan = made, .config = config, .workspace_bytes = (size_t)bytes};
+        *plan = (struct sdw_cudnn_plan){.plan = made, .workspace_bytes = (size_t)bytes};
     else
-        clear(&b);
+        clear(b);
     return fine;
+}
+
+static bool make_ready_by(struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api,
+                          const struct sdw_cudnn_target *target, cudnnBackendDescriptor_t config,
+                          size_t workspace_bytes_max)
+{
+    struct build b = {.api = api, .fine = true};
+    cudnnBackendDescriptor_t made = new_plan(&b, target);
+    put_part(&b, made, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
+    if (!make_ready(plan, &b, made, workspace_bytes_max))
+        return false;
+    plan->config = config;
+    return true;
+}
+
+char *sdw_cudnn_plan_text(const struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api,
+                          size_t *length)
+{
+    int64_t bytes = 0, got = 0;
+    if (api->cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                                      CUDNN_TYPE_CHAR, 0, &bytes, NULL) != CUDNN_STATUS_SUCCESS ||
+        bytes <= 0)
+        return NULL;
+    char *text = malloc((size_t)bytes);
+    if (text && (api->cudnnBackendGetAttribute(
+                     plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                     bytes, &got, text) != CUDNN_STATUS_SUCCESS ||
+                 got <= 0 || got > bytes)) {
+        free(text);
+        return NULL;
+    }
+    *length = (size_t)got;
+    return text;
+}
+
+bool sdw_cudnn_plan_restore(struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api,
+                            const struct sdw_cudnn_target *target, const char *text, size_t length,
+                            size_t workspace_bytes_max)
+{
+    struct build b = {.api = api, .fine = true};
+    cudnnBackendDescriptor_t made = new_plan(&b, target);
+    put(&b, made, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)length,
+        text);
+    return make_ready(plan, &b, made, workspace_bytes_max);
 }
 
 /* Appends the plans of one list of proposals. */
@@ -312,7 +359,7 @@ static int propose(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn
         if (attempts == ATTEMPTS_MAX || !welcome(api, config[i], &engine))
             continue;
         attempts++;
-        if (!make_ready(&plans[count], api, target, config[i], workspace_bytes_max))
+        if (!make_ready_by(&plans[count], api, target, config[i], workspace_bytes_max))
             continue;
         plans[count++].engine = engine;
         for (int k = 0; k < b.count; k++) /* it is the plan's now */

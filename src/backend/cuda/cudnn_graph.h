@@ -88,6 +88,14 @@ int sdw_cudnn_plans_convolve(struct sdw_cudnn_plan *plans, int max, const struct
 int sdw_cudnn_plans_attend(struct sdw_cudnn_plan *plans, int max, const struct sdw_cudnn_api *api,
                            const struct sdw_cudnn_target *target,
                            const struct sdw_cudnn_heads *heads, size_t workspace_bytes_max);
+/* A plan as the library writes it, with what it compiled: *length bytes, owned by the caller; NULL
+ * where it cannot. */
+char *sdw_cudnn_plan_text(const struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api,
+                          size_t *length);
+/* The plan of such a text, as the same library would have made it for the same GPU. */
+bool sdw_cudnn_plan_restore(struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api,
+                            const struct sdw_cudnn_target *target, const char *text, size_t length,
+                            size_t workspace_bytes_max);
 void sdw_cudnn_plan_free(struct sdw_cudnn_plan *plan, const struct sdw_cudnn_api *api);
 
 #endif
