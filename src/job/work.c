@@ -200,11 +200,9 @@ static void work(struct sdw_jobs *jobs, bool helps)
         bool may = !jobs->device_taken && (!helps || jobs->encoding > 0);
         struct sdw_job *job = may ? next_queued(jobs) : NULL;
         bool busy = job || jobs->device_taken || jobs->encoding > 0;
-        if (jobs->telling_busy)
-            pthread_cond_wait(&jobs->changed, &jobs->lock);
-        else if (busy != jobs->busy)
+        if (!jobs->telling_busy && busy != jobs->busy)
             tell_busy(jobs, busy); /* without the lock: look again */
-        else if (job)
+        else if (!jobs->telling_busy && job)
             run(jobs, job);
         else
             pthread_cond_wait(&jobs->changed, &jobs->lock);

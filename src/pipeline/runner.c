@@ -155,15 +155,18 @@ static void *encode(void *context)
 
 /* Takes pixels and canvas; false, with nothing taken, where there is no thread for it. */
 static bool encode_beside(struct batch *batch, const struct sdw_engine *engine,
-                          const struct sdw_params *params, struct sdw_canvas *canvas, float *pixels)
+                          const struct sdw_params *params, struct sdw_canvas *canvas,
+                          float **pixels)
 {
     struct encoding *e = &batch->encoding;
-    *e =
-        (struct encoding){.engine = engine, .params = *params, .canvas = *canvas, .pixels = pixels};
+    *e = (struct encoding){
+        .engine = engine, .params = *params, .canvas = *canvas, .pixels = *pixels};
     sdw_text_init(&e->png, SDW_PNG_BYTES_MAX);
     e->running = pthread_create(&e->thread, NULL, encode, e) == 0;
-    if (e->running)
+    if (e->running) {
         *canvas = (struct sdw_canvas){0};
+        *pixels = NULL;
+    }
     return e->running;
 }
 
@@ -259,9 +262,9 @@ static enum sdw_status run_image(struct sdw_engine *engine, struct batch *batch,
         batch->progress->computed(batch->progress->context);
     if (!status)
         status = encoded(batch, err);
-    if (!status && !last && beside && encode_beside(batch, engine, &params, &canvas, pixels)) {
-        pixels = NULL;
-    } else if (!status) {
+    bool taken =
+        !status && !last && beside && encode_beside(batch, engine, &params, &canvas, &pixels);
+    if (!status && !taken) {
         double start = sdw_clock_seconds();
         status = finish(&result->png, pixels, &canvas, engine, &params, err);
         result->png_s += sdw_clock_seconds() - start;
