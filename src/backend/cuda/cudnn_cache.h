@@ -1,5 +1,5 @@
 /* cudnn_cache.h: choices that outlive the process, a small file each: the next one need not compile
- * and measure again, and computes with the same engines, to the same bits.
+ * and measure again, and computes with the same engines.
  *
  * They lie in the folder that the environment's SDW_CUDA_PLANS names (empty: nothing is kept), else
  * in $XDG_CACHE_HOME/sd-worker/plans or ~/.cache/sd-worker/plans. What cannot be read or written is
