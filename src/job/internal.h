@@ -55,6 +55,7 @@ struct sdw_job {
     struct sdw_job_watcher *watchers;
 
     bool listed;
+    bool encoding;                 /* it runs, and needs the device no more */
     struct sdw_job *older, *newer; /* in memory */
 };
 
@@ -63,9 +64,13 @@ struct sdw_jobs {
     struct sdw_runner runner;
     struct sdw_store *store;
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* something to run, a stop, or the worker has gone */
-    pthread_t worker, keeper;
-    bool started, stopping, closing, worker_gone;
+    pthread_cond_t changed; /* something to run, a stop, or a worker has gone */
+    pthread_t worker, helper, keeper;
+    bool started, stopping, closing;
+    int working;       /* worker and helper, while they are in their loops */
+    bool device_taken; /* a run needs it */
+    int encoding;      /* runs that are past that: their images are encoded */
+    bool busy, telling_busy;
 
     struct sdw_job *oldest, *newest;
     struct sdw_job *running;
@@ -113,7 +118,8 @@ void *sdw_jobs_keep(void *context);
 void sdw_job_miss(struct sdw_job *job);      /* fails it for its deadline; locked */
 void sdw_jobs_retire(struct sdw_jobs *jobs); /* lets go of ended jobs over the limits; locked */
 
-/* work.c: the worker thread. */
+/* work.c: the worker thread, and the one that runs the next job while an image is encoded. */
 void *sdw_jobs_work(void *context);
+void *sdw_jobs_help(void *context);
 
 #endif

@@ -55,6 +55,9 @@ struct sdw_jobs_options {
     /* Called, from the worker thread, with true when a job begins and false when none is left;
      * NULL: nobody looks. */
     void (*busy)(void *context, bool busy);
+    /* False: no job begins, those that wait go on waiting. Asked under the lock, so it must not
+     * call back; NULL: always true. */
+    bool (*able)(void *context);
     void *context;
 };
 

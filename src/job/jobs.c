@@ -210,19 +210,27 @@ enum sdw_status sdw_jobs_start(struct sdw_jobs *jobs, const struct sdw_runner *r
     pthread_mutex_lock(&jobs->lock);
     assert(!jobs->started);
     jobs->runner = *runner;
-    jobs->started = pthread_create(&jobs->worker, NULL, sdw_jobs_work, jobs) == 0;
-    bool started = jobs->started;
+    bool started = pthread_create(&jobs->worker, NULL, sdw_jobs_work, jobs) == 0;
+    if (started && pthread_create(&jobs->helper, NULL, sdw_jobs_help, jobs) != 0) {
+        jobs->stopping = true; /* the worker has not looked yet */
+        pthread_mutex_unlock(&jobs->lock);
+        pthread_join(jobs->worker, NULL);
+        pthread_mutex_lock(&jobs->lock);
+        started = false;
+    }
+    jobs->started = started;
+    jobs->working = started ? 2 : 0;
     pthread_mutex_unlock(&jobs->lock);
     return started ? SDW_OK
                    : sdw_fail(err, SDW_INTERNAL, "the system gives no thread for the jobs");
 }
 
-/* Waits until the worker has left its loop, at most until `deadline`. With the lock held. */
+/* Waits until the workers have left their loops, at most until `deadline`. With the lock held. */
 static bool wait_for_worker(struct sdw_jobs *jobs, const struct timespec *deadline)
 {
-    while (jobs->started && !jobs->worker_gone)
+    while (jobs->working)
         if (pthread_cond_timedwait(&jobs->changed, &jobs->lock, deadline) != 0)
-            return !jobs->started || jobs->worker_gone;
+            return !jobs->working;
     return true;
 }
 
@@ -260,8 +268,10 @@ void sdw_jobs_close(struct sdw_jobs *jobs)
     if (!jobs)
         return;
     sdw_jobs_stop(jobs, 0);
-    if (jobs->started)
+    if (jobs->started) {
         pthread_join(jobs->worker, NULL);
+        pthread_join(jobs->helper, NULL);
+    }
     pthread_mutex_lock(&jobs->lock);
     jobs->closing = true;
     pthread_cond_broadcast(&jobs->changed);

@@ -1,6 +1,9 @@
-/* work.c: the thread that runs the jobs, one after the other. The lock is never held during a
+/* work.c: the threads that run the jobs, one after the other. The lock is never held during a
  * generation.
- */
+ *
+ * The device has one user at a time. A run that needs it no more says so (on_computed): while its
+ * image is encoded, the helper begins the next job. Where the processor computes, nobody says so,
+ * and the helper has nothing to do. */
 #include "job/internal.h"
 
 #include "base/clock.h"
@@ -35,12 +38,26 @@ static void on_save(void *context, const void *bytes, size_t length)
     pthread_mutex_unlock(&jobs->lock);
 }
 
+/* The next job may have the device. */
+static void on_computed(void *context)
+{
+    struct sdw_job *job = context;
+    struct sdw_jobs *jobs = job->jobs;
+    pthread_mutex_lock(&jobs->lock);
+    job->encoding = true;
+    jobs->encoding++;
+    jobs->device_taken = false;
+    jobs->running = NULL;
+    pthread_cond_broadcast(&jobs->changed);
+    pthread_mutex_unlock(&jobs->lock);
+}
+
 /* None while an end waits to be stored: a full disk costs the memory of one image, not of a queue
- * of them. */
+ * of them. None on a device that is lost, which would fail them all. */
 static struct sdw_job *next_queued(struct sdw_jobs *jobs)
 {
     struct sdw_job *next = NULL;
-    if (jobs->unsaved > 0)
+    if (jobs->unsaved > 0 || (jobs->options.able && !jobs->options.able(jobs->options.context)))
         return NULL;
     for (struct sdw_job *job = jobs->oldest; job; job = job->newer)
         if (job->state == SDW_JOB_QUEUED && (!next || sdw_job_runs_before(job, next)))
@@ -48,13 +65,18 @@ static struct sdw_job *next_queued(struct sdw_jobs *jobs)
     return next;
 }
 
+/* Without the lock meanwhile; one after the other. */
 static void tell_busy(struct sdw_jobs *jobs, bool busy)
 {
-    if (jobs->options.busy) {
-        pthread_mutex_unlock(&jobs->lock);
-        jobs->options.busy(jobs->options.context, busy);
-        pthread_mutex_lock(&jobs->lock);
-    }
+    jobs->busy = busy;
+    if (!jobs->options.busy)
+        return;
+    jobs->telling_busy = true;
+    pthread_mutex_unlock(&jobs->lock);
+    jobs->options.busy(jobs->options.context, busy);
+    pthread_mutex_lock(&jobs->lock);
+    jobs->telling_busy = false;
+    pthread_cond_broadcast(&jobs->changed);
 }
 
 static void finish(struct sdw_job *job, enum sdw_status status, const struct sdw_error *err)
@@ -84,6 +106,8 @@ static void begin(struct sdw_jobs *jobs, struct sdw_job *job, struct sdw_text *s
     job->started_ms = sdw_clock_unix_ms();
     job->started_s = job->stepped_s = sdw_clock_seconds();
     jobs->running = job;
+    jobs->device_taken = true;
+    job->encoding = false;
     jobs->counts.queued--;
     jobs->counts.running++;
     if (sdw_store_start(jobs->store, job, &err))
@@ -135,6 +159,7 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
         status = sdw_store_read_request(jobs->store, job->number, &request, &err);
     struct sdw_progress progress = {.step = on_step,
                                     .preview = on_preview,
+                                    .computed = on_computed,
                                     .context = job,
                                     .cancel = &job->cancel,
                                     .save = sdw_store_lasts(jobs->store) ? on_save : NULL,
@@ -148,7 +173,12 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
     sdw_text_free(&saved);
     pthread_mutex_lock(&jobs->lock);
 
-    jobs->running = NULL;
+    if (job->encoding) {
+        jobs->encoding--;
+    } else {
+        jobs->device_taken = false;
+        jobs->running = NULL;
+    }
     bool interrupted =
         jobs->stopping && status == SDW_CANCELLED && !job->cancel_asked && !job->late;
     if (sdw_job_has_ended(job) || interrupted || status)
@@ -162,25 +192,34 @@ static void run(struct sdw_jobs *jobs, struct sdw_job *job)
     sdw_job_unreference(job);
 }
 
-void *sdw_jobs_work(void *context)
+/* The worker takes every job that it can, the helper those that begin while the worker encodes. */
+static void work(struct sdw_jobs *jobs, bool helps)
 {
-    struct sdw_jobs *jobs = context;
-    bool busy = false;
     pthread_mutex_lock(&jobs->lock);
     while (!jobs->stopping) {
-        struct sdw_job *job = next_queued(jobs);
-        if (busy != (job != NULL)) {
-            busy = !busy;
+        bool may = !jobs->device_taken && (!helps || jobs->encoding > 0);
+        struct sdw_job *job = may ? next_queued(jobs) : NULL;
+        bool busy = job || jobs->device_taken || jobs->encoding > 0;
+        if (!jobs->telling_busy && busy != jobs->busy)
             tell_busy(jobs, busy); /* without the lock: look again */
-            continue;
-        }
-        if (job)
+        else if (!jobs->telling_busy && job)
             run(jobs, job);
         else
             pthread_cond_wait(&jobs->changed, &jobs->lock);
     }
-    jobs->worker_gone = true;
+    jobs->working--;
     pthread_cond_broadcast(&jobs->changed);
     pthread_mutex_unlock(&jobs->lock);
+}
+
+void *sdw_jobs_work(void *context)
+{
+    work(context, false);
+    return NULL;
+}
+
+void *sdw_jobs_help(void *context)
+{
+    work(context, true);
     return NULL;
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "pipeline/canvas.h"
 #include "pipeline/guidance.h"
+#include "pipeline/previews.h"
 #include "pipeline/saved.h"
 #include "tensor/profile.h"
 
@@ -28,14 +29,15 @@ struct run {
     struct sdw_unet_context *context;
     struct sdw_sampler *sampler;
     struct sdw_noise noise;
-    struct sdw_canvas *canvas; /* the caller's, which outlives the run */
-    int64_t count;             /* of the latents */
-    int64_t input_count;       /* of what the UNet sees of one image */
-    float *latents;            /* [channels,h,w] */
-    float *input;              /* [rows,input channels,h,w] */
-    float *prediction;         /* [rows,channels,h,w] */
-    int next;                  /* evaluation */
-    double saved_s;            /* when the state was last saved */
+    struct sdw_canvas *canvas;     /* the caller's, which outlives the run */
+    struct sdw_previews *previews; /* NULL: nobody wants any */
+    int64_t count;                 /* of the latents */
+    int64_t input_count;           /* of what the UNet sees of one image */
+    float *latents;                /* [channels,h,w] */
+    float *input;                  /* [rows,input channels,h,w] */
+    float *prediction;             /* [rows,channels,h,w] */
+    int next;                      /* evaluation */
+    double saved_s;                /* when the state was last saved */
 };
 
 static void draw_noise(void *context, float *values, int64_t count)
@@ -90,8 +92,12 @@ static enum sdw_status prepare(struct run *run, struct sdw_error *err)
     if (!run->latents || !run->input || !run->prediction)
         return sdw_fail(err, SDW_MEMORY, "no memory for latents of %" PRId64 " numbers",
                         run->count);
-    if (run->progress && run->progress->preview && run->params->preview)
+    bool previews = run->progress && run->progress->preview && run->params->preview;
+    if (previews)
         status = sdw_preview_fit(run->engine, err);
+    if (!status && previews)
+        status = sdw_previews_open(&run->previews, &run->engine->preview, run->progress,
+                                   canvas->channels, canvas->h, canvas->w, err);
     struct sdw_vae *encoder;
     if (!status && sdw_engine_encodes(run->engine, run->params))
         status = sdw_engine_encoder(&encoder, run->engine, err); /* before memory is counted */
@@ -198,26 +204,15 @@ static void save(struct run *run, int next)
     run->saved_s = sdw_clock_seconds();
 }
 
-/* A preview that fails is no reason to end, either. */
 static void preview(struct run *run, int i)
 {
-    const struct sdw_progress *progress = run->progress;
-    const struct sdw_canvas *canvas = run->canvas;
-    struct sdw_error err;
-    struct sdw_text png;
     const float *latents = run->latents;
     if (i + 1 < sdw_sampler_evals(run->sampler)) { /* some samplers keep latents at another scale */
         sdw_sampler_scale_input(run->sampler, i + 1, run->prediction, run->latents);
         latents = run->prediction;
     }
-    sdw_text_init(&png, SDW_PREVIEW_BYTES_MAX);
-    if (sdw_preview_draw(&png, &run->engine->preview, latents, canvas->channels, canvas->h,
-                         canvas->w, &err) == SDW_OK)
-        progress->preview(progress->context, sdw_sampler_step_of(run->sampler, i),
-                          sdw_sampler_steps(run->sampler), &png);
-    else
-        sdw_log_warn("no preview: %s", err.message);
-    sdw_text_free(&png);
+    sdw_previews_draw(run->previews, latents, sdw_sampler_step_of(run->sampler, i),
+                      sdw_sampler_steps(run->sampler));
 }
 
 static void tell_step(struct run *run, int i)
@@ -225,10 +220,11 @@ static void tell_step(struct run *run, int i)
     const struct sdw_progress *progress = run->progress;
     if (!progress || !sdw_sampler_ends_step(run->sampler, i))
         return;
+    sdw_previews_wait(run->previews);
     if (progress->step)
         progress->step(progress->context, sdw_sampler_step_of(run->sampler, i),
                        sdw_sampler_steps(run->sampler));
-    if (progress->preview && run->params->preview)
+    if (run->previews)
         preview(run, i);
     save(run, i + 1);
 }
@@ -292,6 +288,7 @@ static enum sdw_status give_back(struct run *run, float **pixels, struct sdw_err
 
 static void run_free(struct run *run)
 {
+    sdw_previews_close(run->previews);
     sdw_unet_context_free(run->context);
     sdw_conditions_free(&run->conditions);
     sdw_sampler_close(run->sampler);

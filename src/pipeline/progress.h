@@ -17,9 +17,13 @@ struct sdw_progress {
     /* Called from the generating thread, once for every step, 1 to total, in order, counted over
      * all images of the job. NULL: nobody looks. */
     void (*step)(void *context, int step, int total);
-    /* Called after a step of a request that asks for previews, with a small PNG of the latents; its
-     * bytes are gone afterwards. NULL: nobody looks. */
+    /* Called after a step of a request that asks for previews, in order, from a thread of its own
+     * while the next step runs, with a small PNG of the latents; its bytes are gone afterwards. The
+     * last has been told when the run returns. NULL: nobody looks. */
     void (*preview)(void *context, int step, int total, const struct sdw_text *png);
+    /* Called from the generating thread, at most once, when all that is left is encoding, which the
+     * device does not do: another run may begin. NULL: nobody waits for that. */
+    void (*computed)(void *context);
     void *context;
     const atomic_bool *cancel; /* polled at each step; NULL: never */
 

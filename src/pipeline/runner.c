@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,7 @@ static enum sdw_status record(struct sdw_text *text, const struct sdw_engine *en
     return status;
 }
 
-static enum sdw_status encode_png(struct sdw_result *result, const struct sdw_image *image,
+static enum sdw_status encode_png(struct sdw_text *png, const struct sdw_image *image,
                                   const struct sdw_engine *engine, const struct sdw_params *params,
                                   struct sdw_error *err)
 {
@@ -87,14 +88,14 @@ static enum sdw_status encode_png(struct sdw_result *result, const struct sdw_im
     if (!status) {
         struct sdw_png_text notes[] = {{SDW_PNG_KEY_PARAMETERS, parameters.data},
                                        {SDW_PNG_KEY_WORKER, own.data}};
-        status = sdw_png_encode(&result->png, image, notes, 2, err);
+        status = sdw_png_encode(png, image, notes, 2, err);
     }
     sdw_text_free(&parameters);
     sdw_text_free(&own);
     return status;
 }
 
-static enum sdw_status finish(struct sdw_result *result, const float *pixels,
+static enum sdw_status finish(struct sdw_text *png, const float *pixels,
                               const struct sdw_canvas *canvas, const struct sdw_engine *engine,
                               const struct sdw_params *params, struct sdw_error *err)
 {
@@ -107,7 +108,7 @@ static enum sdw_status finish(struct sdw_result *result, const float *pixels,
     if (canvas->mask.pixels && params->paste_back)
         status = sdw_canvas_paste(canvas, &image, params->mask_blur, err);
     if (!status)
-        status = encode_png(result, &image, engine, params, err);
+        status = encode_png(png, &image, engine, params, err);
     sdw_image_free(&image);
     return status;
 }
@@ -121,12 +122,72 @@ struct place {
     uint64_t png_bytes; /* of the images before it */
 };
 
+/* A finished image that is encoded beside the next one, on a thread of its own. */
+struct encoding {
+    bool running;
+    pthread_t thread;
+    const struct sdw_engine *engine;
+    struct sdw_params params; /* borrows what it points to */
+    struct sdw_canvas canvas; /* this and the next two are owned */
+    float *pixels;
+    struct sdw_text png;
+    double seconds;
+    enum sdw_status status;
+    struct sdw_error err;
+};
+
 struct batch {
     const struct sdw_params *params;
     const struct sdw_progress *progress; /* of the job */
     struct sdw_result *result;
     struct place place;
+    struct encoding encoding; /* of the image before */
 };
+
+static void *encode(void *context)
+{
+    struct encoding *e = context;
+    double start = sdw_clock_seconds();
+    e->status = finish(&e->png, e->pixels, &e->canvas, e->engine, &e->params, &e->err);
+    e->seconds = sdw_clock_seconds() - start;
+    return NULL;
+}
+
+/* Takes pixels and canvas; false, with nothing taken, where there is no thread for it. */
+static bool encode_beside(struct batch *batch, const struct sdw_engine *engine,
+                          const struct sdw_params *params, struct sdw_canvas *canvas,
+                          float **pixels)
+{
+    struct encoding *e = &batch->encoding;
+    *e = (struct encoding){
+        .engine = engine, .params = *params, .canvas = *canvas, .pixels = *pixels};
+    sdw_text_init(&e->png, SDW_PNG_BYTES_MAX);
+    e->running = pthread_create(&e->thread, NULL, encode, e) == 0;
+    if (e->running) {
+        *canvas = (struct sdw_canvas){0};
+        *pixels = NULL;
+    }
+    return e->running;
+}
+
+/* Waits for the image before and appends its file. What went wrong is told to everybody who asks:
+ * the first may be who saves, and can only log it. */
+static enum sdw_status encoded(struct batch *batch, struct sdw_error *err)
+{
+    struct encoding *e = &batch->encoding;
+    if (e->running) {
+        pthread_join(e->thread, NULL);
+        e->running = false;
+        if (!e->status)
+            e->status = sdw_text_append(&batch->result->png, e->png.data, e->png.length, &e->err);
+        batch->result->png_s += e->seconds;
+        batch->place.png_bytes = batch->result->png.length;
+        sdw_canvas_free(&e->canvas);
+        free(e->pixels);
+        sdw_text_free(&e->png);
+    }
+    return e->status ? sdw_fail(err, e->status, "%s", e->err.message) : SDW_OK;
+}
 
 static void tell_step(void *context, int step, int total)
 {
@@ -144,11 +205,11 @@ static void tell_preview(void *context, int step, int total, const struct sdw_te
 
 static void save(void *context, const void *bytes, size_t length)
 {
-    const struct batch *batch = context;
+    struct batch *batch = context;
     struct sdw_text state;
     struct sdw_error err;
     sdw_text_init(&state, SDW_SAVED_BYTES_MAX);
-    if (sdw_text_append(&state, &batch->place, sizeof batch->place, &err) ||
+    if (encoded(batch, &err) || sdw_text_append(&state, &batch->place, sizeof batch->place, &err) ||
         sdw_text_append(&state, batch->result->png.data, batch->place.png_bytes, &err) ||
         sdw_text_append(&state, bytes, length, &err))
         sdw_log_warn("not saved: %s", err.message);
@@ -177,7 +238,13 @@ static void resume(struct batch *batch, struct sdw_progress *progress)
         batch->place = place;
 }
 
-static enum sdw_status run_image(struct sdw_engine *engine, const struct batch *batch,
+/* The device computes while this thread does something else. */
+static bool beside_processor(const struct sdw_engine *engine)
+{
+    return strcmp(engine->dev->ops->name, "cpu") != 0;
+}
+
+static enum sdw_status run_image(struct sdw_engine *engine, struct batch *batch,
                                  const struct sdw_progress *progress, struct sdw_error *err)
 {
     static const struct sdw_generate_options plain = {0};
@@ -189,10 +256,19 @@ static enum sdw_status run_image(struct sdw_engine *engine, const struct batch *
     params.n = 1;
     enum sdw_status status =
         sdw_generate(&pixels, &canvas, engine, &params, &plain, progress, &one, err);
-    double start = sdw_clock_seconds();
+    bool last = batch->place.image + 1 == (uint64_t)batch->params->n;
+    bool beside = beside_processor(engine);
+    if (!status && last && batch->progress->computed && beside)
+        batch->progress->computed(batch->progress->context);
     if (!status)
-        status = finish(result, pixels, &canvas, engine, &params, err);
-    result->png_s += sdw_clock_seconds() - start;
+        status = encoded(batch, err);
+    bool taken =
+        !status && !last && beside && encode_beside(batch, engine, &params, &canvas, &pixels);
+    if (!status && !taken) {
+        double start = sdw_clock_seconds();
+        status = finish(&result->png, pixels, &canvas, engine, &params, err);
+        result->png_s += sdw_clock_seconds() - start;
+    }
     result->text_s += one.text_s;
     result->unet_s += one.unet_s;
     result->evaluations += one.evaluations;
@@ -211,7 +287,8 @@ static enum sdw_status run_engine(void *context, const struct sdw_params *params
                                   struct sdw_error *err)
 {
     static const struct sdw_progress nobody = {0};
-    struct batch batch = {params, progress ? progress : &nobody, result, {0}};
+    struct batch batch = {
+        .params = params, .progress = progress ? progress : &nobody, .result = result};
     struct sdw_progress one = *batch.progress;
     one.context = &batch;
     one.step = one.step ? tell_step : NULL;
@@ -226,7 +303,9 @@ static enum sdw_status run_engine(void *context, const struct sdw_params *params
         batch.place.png_bytes = result->png.length;
         one.resume = NULL;
     }
-    return status;
+    struct sdw_error unheard; /* a run that failed waits, and has its sentence already */
+    enum sdw_status last = encoded(&batch, status ? &unheard : err);
+    return status ? status : last;
 }
 
 struct sdw_runner sdw_engine_runner(struct sdw_engine *engine)

@@ -22,6 +22,7 @@ struct sdw_device {
     struct sdw_scratch scratch;
     struct sdw_error failure;    /* status SDW_OK until something failed */
     struct sdw_profile *profile; /* NULL, or where the time of every operator goes (profile.h) */
+    atomic_bool lost;            /* nothing more can be computed on it in this process */
     const atomic_bool *cancel;   /* NULL, or a flag that another thread may set: the next operator
                                     then fails the device with SDW_CANCELLED */
 };

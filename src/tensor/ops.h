@@ -109,6 +109,10 @@ struct sdw_ops {
     /* Bytes that the device could still give; SIZE_MAX where nobody knows. */
     size_t (*memory_free)(struct sdw_device *dev);
 
+    /* The most bytes that were in use on the device at once, its libraries' and other programs'
+     * among them, as far as it looked. NULL: it does not know. */
+    size_t (*memory_peak)(struct sdw_device *dev);
+
     /* Packs once, at load. weight: linear [o,i], conv [o,i,k,k] (a linear weight may also come as
      * [o,i,1,1]); bias [o] or NULL. F32, F16 or BF16 on the host; not read any more when the call
      * has returned, unless the device took hold of weight->mapping (weight.h, mapped). */

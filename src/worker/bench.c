@@ -55,7 +55,7 @@ static json_t *report(const struct sdw_session *session, const struct sdw_params
     }
     qsort(sorted, (size_t)steps->count, sizeof sorted[0], ascending);
     double median = steps->count ? sorted[steps->count / 2] : 0;
-    return json_pack(
+    json_t *object = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:{s:f, s:o}, s:f, s:f, s:I, s:I}",
         "model", session->model_id, "device", session->dev->id, "description",
         session->dev->description, "dtype", sdw_dtype_name(session->dev->compute), "kernels",
@@ -65,6 +65,10 @@ static json_t *report(const struct sdw_session *session, const struct sdw_params
         "vae_s", result->vae_s, "png_s", result->png_s, "weight_bytes",
         (json_int_t)sdw_engine_weight_bytes(session->engine), "peak_rss_bytes",
         (json_int_t)peak_rss_bytes());
+    if (session->dev->ops->memory_peak)
+        json_object_set_new(object, "device_peak_bytes",
+                            json_integer((json_int_t)session->dev->ops->memory_peak(session->dev)));
+    return object;
 }
 
 static void print_lines(const json_t *object)

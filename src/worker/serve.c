@@ -62,6 +62,19 @@ static void set_phase(struct serve *serve, enum phase phase)
     pthread_mutex_unlock(&serve->lock);
 }
 
+/* False once the GPU is lost: the jobs that wait do so until the worker is started anew. */
+static bool able(void *context)
+{
+    const struct serve *serve = context;
+    return !atomic_load(&serve->session.dev->lost);
+}
+
+static void tell_lost(const struct serve *serve, char *text, size_t size)
+{
+    snprintf(text, size, "%s is lost to this process: restart it; its jobs wait",
+             serve->session.dev->id);
+}
+
 static void tell_state(void *context, struct sdw_server_state *state)
 {
     struct serve *serve = context;
@@ -73,6 +86,10 @@ static void tell_state(void *context, struct sdw_server_state *state)
     else
         snprintf(state->reason, sizeof state->reason, "%s",
                  serve->phase == LOADING ? serve->loading : "worker stopping");
+    if (!able(serve)) {
+        state->ready = false;
+        tell_lost(serve, state->reason, sizeof state->reason);
+    }
     if (serve->phase == LOADING) {
         state->progress = serve->loaded;
         state->bytes_done = (uint64_t)serve->hub.bytes_done;
@@ -84,12 +101,14 @@ static void tell_state(void *context, struct sdw_server_state *state)
     pthread_mutex_unlock(&serve->lock);
 }
 
-/* For the heartbeat: what the loading is about. */
+/* For the heartbeat: what the loading is about, or why there are no more jobs. */
 static void tell_detail(void *context, char *text, size_t size)
 {
     struct serve *serve = context;
     pthread_mutex_lock(&serve->lock);
     snprintf(text, size, "%s", serve->phase == LOADING ? serve->loading : "");
+    if (!able(serve))
+        tell_lost(serve, text, size);
     pthread_mutex_unlock(&serve->lock);
 }
 
@@ -113,7 +132,7 @@ static void tell_download(void *context, const struct sdw_hub_state *state)
 static void tell_busy(void *context, bool busy)
 {
     struct serve *serve = context;
-    sdw_heartbeat_status(serve->heartbeat, busy ? "busy" : "ready");
+    sdw_heartbeat_status(serve->heartbeat, busy ? "busy" : able(serve) ? "ready" : "stopping");
 }
 
 static void ask_to_stop(void *context)
@@ -215,6 +234,7 @@ static enum sdw_status open_jobs(struct serve *serve, struct sdw_error *err)
                                      .maker = serve->maker,
                                      .save_every_s = (double)options->save_every_ms / 1e3,
                                      .busy = tell_busy,
+                                     .able = able,
                                      .context = serve};
     if (!*dir)
         sdw_log_info("jobs are kept in memory and end with this process");

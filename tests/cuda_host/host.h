@@ -22,6 +22,10 @@ extern const int host_kernel_count;
 void host_launch(const struct host_kernel *kernel, const unsigned (*grid)[3], unsigned threads,
                  size_t shared_bytes, const void *arguments);
 
+/* driver.c: queues a function of this machine in a kernel's place, with a copy of its arguments.
+ * The driver's status. */
+int host_queue(const struct host_kernel *function, const void *arguments);
+
 #ifdef __cplusplus
 }
 #endif

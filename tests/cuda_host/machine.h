@@ -54,6 +54,7 @@ static inline float widen(bf16 h)
 
 static inline void narrow(f16 *to, float value)
 {
+    value = fabsf(value) > F16_LARGEST ? copysignf(F16_LARGEST, value) : value;
     to->bits = sdw_f32_to_f16(value);
 }
 

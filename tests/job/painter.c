@@ -79,6 +79,11 @@ static enum sdw_status paint(void *context, const struct sdw_params *params,
     }
     if (!status && painter->fail)
         status = sdw_fail(err, SDW_DEVICE, "%s", painter->fail);
+    if (!status && atomic_load(&painter->encodes)) {
+        progress->computed(progress->context);
+        while (atomic_load(&painter->hold_encode))
+            usleep(200);
+    }
     if (!status) {
         result->seed = params->seed;
         result->report = strdup("{\"prompt\":{\"tokens\":1}}");

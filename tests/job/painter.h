@@ -11,6 +11,8 @@ struct painter {
     atomic_int step_ms;     /* time that a step takes */
     atomic_int hold;        /* while not 0: waits at step 1 (and looks at cancel) */
     atomic_bool deaf;       /* does not look at cancel */
+    atomic_bool encodes;    /* says when it has painted; then... */
+    atomic_int hold_encode; /* ...while not 0: waits */
     const char *fail;       /* sentence that every run fails with, or NULL */
     atomic_int runs, ended; /* runs begun and over */
     atomic_int skipped;     /* steps that were not painted, because a saved run had them */

@@ -108,6 +108,55 @@ static void runs_in_order(void **state)
     close_house(house);
 }
 
+/* While an image is encoded the next job runs, and no third one until the device is free again;
+ * each ends with its own image. */
+static void encodes_beside_the_next(void **state)
+{
+    (void)state;
+    struct house *house = open_house((struct sdw_jobs_options){0});
+    char id[3][SDW_JOB_ID_MAX];
+    struct sdw_job_status status;
+    struct sdw_jobs_counts counts;
+    atomic_store(&house->painter.encodes, true);
+    atomic_store(&house->painter.hold_encode, 1);
+    start(house);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(submit(house, id[i], 4, NULL), SDW_OK);
+    assert_int_equal(wait_for(house, id[1], SDW_JOB_RUNNING), SDW_JOB_RUNNING);
+    status_of(house, id[0], &status);
+    assert_int_equal(status.state, SDW_JOB_RUNNING);
+    assert_int_equal(status.step, 4);
+    usleep(20000); /* both of the threads are in an encoding now */
+    status_of(house, id[2], &status);
+    assert_int_equal(status.state, SDW_JOB_QUEUED);
+    sdw_jobs_count(house->jobs, &counts);
+    assert_int_equal(counts.running, 2);
+    atomic_store(&house->painter.hold_encode, 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(wait_for(house, id[i], SDW_JOB_COMPLETED), SDW_JOB_COMPLETED);
+    sdw_jobs_count(house->jobs, &counts);
+    assert_int_equal(counts.running, 0);
+    close_house(house);
+}
+
+/* A stop while an image is encoded and the next job runs: both threads go, nobody hangs. */
+static void stops_while_encoding(void **state)
+{
+    (void)state;
+    struct house *house = open_house((struct sdw_jobs_options){0});
+    char id[2][SDW_JOB_ID_MAX];
+    atomic_store(&house->painter.encodes, true);
+    atomic_store(&house->painter.hold_encode, 1);
+    start(house);
+    assert_int_equal(submit(house, id[0], 2, NULL), SDW_OK);
+    assert_int_equal(submit(house, id[1], 2000, NULL), SDW_OK);
+    assert_int_equal(wait_for(house, id[1], SDW_JOB_RUNNING), SDW_JOB_RUNNING);
+    assert_false(sdw_jobs_stop(house->jobs, 0.05));
+    atomic_store(&house->painter.hold_encode, 0);
+    assert_true(sdw_jobs_stop(house->jobs, 5));
+    close_house(house);
+}
+
 static void ids_are_uuids(void **state)
 {
     (void)state;
@@ -457,6 +506,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_in_order),
+        cmocka_unit_test(encodes_beside_the_next),
+        cmocka_unit_test(stops_while_encoding),
         cmocka_unit_test(ids_are_uuids),
         cmocka_unit_test(history_is_whole),
         cmocka_unit_test(queue_is_bounded),

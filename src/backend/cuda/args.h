@@ -98,6 +98,32 @@ struct sdw_cuda_attention { /* q and out [n,queries,heads*width], k and v [n,key
     int vector; /* width divides by 8 */
 };
 
+struct sdw_cuda_twice { /* out [n,h,w,c] = in at half its size, nearest neighbour; 16 bits each */
+    void *out;
+    const void *in;
+    int64_t count;
+    int h, w, packs;
+};
+
+struct sdw_cuda_compare { /* sums [blocks,2]: of (got - wanted)^2, and of (wanted - less)^2 */
+    float *sums;
+    const void *got, *wanted, *less; /* of one type; less: NULL for zeros */
+    int64_t count, step;             /* packs; threads of the grid */
+    int type, width;
+};
+
+struct sdw_cuda_spin { /* out [threads]: sums that never leave the registers, `rounds` of each */
+    float *out;
+    int64_t rounds;
+    float factor;
+};
+
+struct sdw_cuda_read { /* out [threads]: of in [count] quads of 16 bytes */
+    float *out;
+    const void *in;
+    int64_t count, step; /* step: threads of the grid */
+};
+
 /* X(kernel, its structure of args.h, the file that it stands in) */
 #define SDW_CUDA_KERNELS(X)                                                                        \
     X(map, sdw_cuda_map, pointwise)                                                                \
@@ -106,6 +132,12 @@ struct sdw_cuda_attention { /* q and out [n,queries,heads*width], k and v [n,key
     X(embed, sdw_cuda_embed, pointwise)                                                            \
     X(geglu, sdw_cuda_geglu, pointwise)                                                            \
     X(pack, sdw_cuda_pack, pointwise)                                                              \
+    X(twice, sdw_cuda_twice, pointwise)                                                            \
+    X(compare, sdw_cuda_compare, measure)                                                          \
+    X(spin_f32, sdw_cuda_spin, measure)                                                            \
+    X(spin_f16, sdw_cuda_spin, measure)                                                            \
+    X(spin_bf16, sdw_cuda_spin, measure)                                                           \
+    X(read, sdw_cuda_read, measure)                                                                \
     X(layer_norm, sdw_cuda_layer_norm, norm)                                                       \
     X(group_sums, sdw_cuda_group_norm, norm)                                                       \
     X(group_norm, sdw_cuda_group_norm, norm)                                                       \

@@ -1,5 +1,5 @@
-/* attention.c: which kernel of attention.cu takes a head's width. */
-#include "backend/cuda/cuda.h"
+/* attention.c: which kernel of attention.cu takes a head's width, where cuDNN is not faster. */
+#include "backend/cuda/cudnn.h"
 
 #define WIDE_MAX 512 /* columns of the widest head */
 
@@ -26,9 +26,9 @@ static const struct {
      SDW_CUDA_KERNEL_attention_bf16_512},
 };
 
-void sdw_cuda_attention(struct sdw_device *dev, const struct sdw_tensor *out,
-                        const struct sdw_tensor *q, const struct sdw_tensor *k,
-                        const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
+void sdw_cuda_attention_own(struct sdw_device *dev, const struct sdw_tensor *out,
+                            const struct sdw_tensor *q, const struct sdw_tensor *k,
+                            const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
 {
     int width = q->c / geometry.heads;
     if (width > WIDE_MAX) {
@@ -66,4 +66,12 @@ void sdw_cuda_attention(struct sdw_device *dev, const struct sdw_tensor *out,
                                  geometry.heads, q->n, forms[form].threads,
                                  forms[form].shared_bytes};
     sdw_cuda_launch(dev, dev->compute == SDW_F16 ? forms[form].f16 : forms[form].bf16, grid, &a);
+}
+
+void sdw_cuda_attention(struct sdw_device *dev, const struct sdw_tensor *out,
+                        const struct sdw_tensor *q, const struct sdw_tensor *k,
+                        const struct sdw_tensor *v, struct sdw_attention_geometry geometry)
+{
+    if (!sdw_cudnn_attention(dev, out, q, k, v, geometry))
+        sdw_cuda_attention_own(dev, out, q, k, v, geometry);
 }

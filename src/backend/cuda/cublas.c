@@ -3,16 +3,15 @@
  */
 #include "backend/cuda/cublas.h"
 
+#include "backend/cuda/library.h"
+#include "backend/cuda/plans.h"
 #include "base/log.h"
 
 #include <cublasLt.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PLANS_MAX     512 /* shapes that are remembered; the table is open: kept half empty */
 #define PROPOSALS_MAX 6
-#define REPEATS       5
 #define ALIGN         16u /* bytes, of every operand */
 
 #define CUBLAS_TABLE(X)                                                                            \
@@ -32,7 +31,7 @@
 
 /* A shape, and how it is computed. */
 struct plan {
-    int64_t rows; /* 0: this place is empty */
+    int64_t rows;
     int in, out;
     enum sdw_dtype out_type;
     bool residual, declined;
@@ -45,8 +44,8 @@ struct sdw_cublas {
     cublasLtHandle_t handle;
     cublasLtMatmulDesc_t product; /* with bias; its address is set for every call */
     char version[32];
-    struct plan plan[2 * PLANS_MAX];
-    int plans;
+    struct sdw_cuda_plans plans;
+    struct plan plan[2 * SDW_CUDA_PLANS_MAX]; /* where plans has its shape */
 #define MEMBER(name) __typeof__(name) *name;
     CUBLAS_TABLE(MEMBER)
 #undef MEMBER
@@ -56,14 +55,8 @@ static bool find_functions(struct sdw_cublas *c)
 {
     bool all = true;
 #define FIND(row)                                                                                  \
-    do {                                                                                           \
-        union {                                                                                    \
-            void *object;                                                                          \
-            __typeof__(row) *function;                                                             \
-        } symbol = {dlsym(c->library, #row)};                                                      \
-        c->row = symbol.function;                                                                  \
-        all &= symbol.object != NULL;                                                              \
-    } while (0);
+    SDW_CUDA_LIBRARY_TAKE(c->row, c->library, #row);                                               \
+    all &= c->row != NULL;
     CUBLAS_TABLE(FIND)
 #undef FIND
     return all;
@@ -83,15 +76,12 @@ static bool describe_product(struct sdw_cublas *c)
 
 struct sdw_cublas *sdw_cublas_open(const struct sdw_cuda *cuda)
 {
-    char name[64], path[512];
+    char name[64];
     struct sdw_cublas *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     snprintf(name, sizeof name, "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
-    snprintf(path, sizeof path, "%s/%s", SDW_CUDA_LIBRARY_DIR, name);
-    c->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!c->library)
-        c->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    c->library = sdw_cuda_library_open(name, "SDW_CUDA_CUBLASLT");
     sdw_cuda_enter(cuda);
     const char *fault = !c->library                     ? "is not on this machine"
                         : !find_functions(c)            ? "lacks a function"
@@ -124,14 +114,13 @@ void sdw_cublas_close(struct sdw_cublas *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < 2 * PLANS_MAX; i++)
+    for (int i = 0; i < 2 * SDW_CUDA_PLANS_MAX; i++)
         free_layouts(c, &c->plan[i]);
     if (c->product)
         c->cublasLtMatmulDescDestroy(c->product);
     if (c->handle)
         c->cublasLtDestroy(c->handle);
-    if (c->library)
-        dlclose(c->library);
+    sdw_cuda_library_close(c->library);
     free(c);
 }
 
@@ -163,19 +152,18 @@ static cublasStatus_t run(struct sdw_cuda *cuda, const struct plan *plan, const 
                              (cudaStream_t)cuda->stream);
 }
 
-/* Milliseconds of a call, or -1. */
-static float time_of(struct sdw_cuda *cuda, const struct plan *plan, const struct operands *of,
-                     const cublasLtMatmulAlgo_t *algo, CUevent start, CUevent end)
+struct trial {
+    struct sdw_cuda *cuda;
+    const struct plan *plan;
+    struct operands of;
+    const cublasLtMatmulHeuristicResult_t *proposal;
+};
+
+static bool run_proposal(void *context, int way)
 {
-    const struct sdw_cuda_driver *driver = &cuda->driver;
-    float ms = -1;
-    bool fine = run(cuda, plan, of, algo) == CUBLAS_STATUS_SUCCESS; /* not counted */
-    fine &= driver->cuEventRecord(start, cuda->stream) == CUDA_SUCCESS;
-    for (int i = 0; i < REPEATS && fine; i++)
-        fine = run(cuda, plan, of, algo) == CUBLAS_STATUS_SUCCESS;
-    fine &= driver->cuEventRecord(end, cuda->stream) == CUDA_SUCCESS;
-    fine &= driver->cuEventSynchronize(end) == CUDA_SUCCESS;
-    return fine && driver->cuEventElapsedTime(&ms, start, end) == CUDA_SUCCESS ? ms : -1;
+    const struct trial *trial = context;
+    return run(trial->cuda, trial->plan, &trial->of, &trial->proposal[way].algo) ==
+           CUBLAS_STATUS_SUCCESS;
 }
 
 /* The fastest of `count` proposals, by trial. They write beside the real output, which the residual
@@ -185,29 +173,22 @@ static int fastest(struct sdw_cuda *cuda, const struct plan *plan, const struct 
 {
     const struct sdw_cuda_driver *driver = &cuda->driver;
     size_t bytes = (size_t)plan->rows * (size_t)plan->out * sdw_dtype_bytes(plan->out_type);
-    CUdeviceptr beside = 0;
-    CUevent start = NULL, end = NULL;
+    CUdeviceptr beside = count > 1 ? sdw_cuda_memory_new(cuda, bytes) : 0;
     int best = 0;
     float best_ms = -1;
-    if (count > 1 && driver->cuMemAlloc(&beside, bytes) == CUDA_SUCCESS &&
-        driver->cuEventCreate(&start, CU_EVENT_DEFAULT) == CUDA_SUCCESS &&
-        driver->cuEventCreate(&end, CU_EVENT_DEFAULT) == CUDA_SUCCESS) {
-        struct operands trial = *of;
-        trial.out = (void *)(uintptr_t)beside;
-        for (int i = 0; i < count; i++) {
-            float ms = time_of(cuda, plan, &trial, &proposal[i].algo, start, end);
-            if (ms >= 0 && (best_ms < 0 || ms < best_ms)) {
-                best_ms = ms;
-                best = i;
-            }
+    if (!beside)
+        return 0;
+    struct trial context = {cuda, plan, *of, proposal};
+    struct sdw_cuda_trial trial = {run_proposal, &context};
+    context.of.out = (void *)(uintptr_t)beside;
+    for (int i = 0; i < count; i++) {
+        float ms = sdw_cuda_time(cuda, &trial, i);
+        if (ms >= 0 && (best_ms < 0 || ms < best_ms)) {
+            best_ms = ms;
+            best = i;
         }
     }
-    if (end)
-        driver->cuEventDestroy(end);
-    if (start)
-        driver->cuEventDestroy(start);
-    if (beside)
-        driver->cuMemFree(beside);
+    driver->cuMemFree(beside);
     return best;
 }
 
@@ -246,22 +227,6 @@ static void make_plan(struct sdw_cuda *cuda, struct plan *plan, const struct ope
         plan->algo = proposal[fastest(cuda, plan, of, proposal, count)].algo;
 }
 
-/* The place of a shape in the table: its own, or the empty one that it may have. NULL: full. */
-static struct plan *place_of(struct sdw_cublas *c, const struct plan *wanted)
-{
-    uint64_t hash = (uint64_t)wanted->rows * 1000003u + (uint64_t)wanted->in * 8191u +
-                    (uint64_t)wanted->out * 131u + (uint64_t)wanted->out_type * 2u +
-                    wanted->residual;
-    for (uint64_t i = hash;; i++) {
-        struct plan *plan = &c->plan[i % (2 * PLANS_MAX)];
-        if (!plan->rows)
-            return c->plans < PLANS_MAX ? plan : NULL;
-        if (plan->rows == wanted->rows && plan->in == wanted->in && plan->out == wanted->out &&
-            plan->out_type == wanted->out_type && plan->residual == wanted->residual)
-            return plan;
-    }
-}
-
 /* The bias is of the output's type, which is f32 or the compute type. */
 static bool set_bias(struct sdw_cublas *c, const struct sdw_cuda_weight *weight,
                      enum sdw_dtype out_type)
@@ -289,14 +254,19 @@ bool sdw_cublas_linear(struct sdw_device *dev, const struct sdw_tensor *out,
                           .out = out->c,
                           .out_type = out->dtype,
                           .residual = residual != NULL};
-    struct plan *plan = place_of(c, &wanted);
+    const struct sdw_cuda_key key = {
+        {wanted.rows, wanted.in, wanted.out, wanted.out_type, wanted.residual}};
+    bool fresh;
+    int place = sdw_cuda_plans_find(&c->plans, &key, &fresh);
     sdw_cuda_enter(cuda);
-    if (!plan || !set_bias(c, weight, out->dtype))
+    /* Planning waits for the GPU, which a recording must not. */
+    if (place < 0 || (fresh && cuda->recording) || !set_bias(c, weight, out->dtype))
         return false;
-    if (!plan->rows) {
+    struct plan *plan = &c->plan[place];
+    if (fresh) {
         *plan = wanted;
         make_plan(cuda, plan, &of, dev->compute);
-        c->plans++;
+        sdw_cuda_plans_keep(&c->plans, place, &key);
     }
     if (plan->declined)
         return false;

@@ -2,9 +2,9 @@
  *
  * The kernels (*.cu) are compiled for every architecture that the toolkit knows and travel inside
  * the program; beside each family stands its launcher in C. The driver, cuBLASLt and cuDNN are
- * opened when the device is (driver.h, cublas.h): where the libraries are missing or decline, our
- * own kernels run, and `--isa own` asks for those alone. Everything is queued on one stream, in
- * order; the host waits for downloads and for sync.
+ * opened when the device is (driver.h, cublas.h, cudnn.h): where the libraries are missing or
+ * decline, our own kernels run, and `--isa own` asks for those alone. Everything is queued on one
+ * stream, in order; the host waits for downloads and for sync.
  *
  * f16 and bf16 compute with f32 sums; the residual stream is f32, so that neither seventy additions
  * nor a VAE's large activations lose what they have. */
@@ -30,6 +30,7 @@ enum sdw_cuda_file {
     SDW_CUDA_FILE_norm,
     SDW_CUDA_FILE_matrix,
     SDW_CUDA_FILE_attention,
+    SDW_CUDA_FILE_measure,
     SDW_CUDA_FILE_COUNT
 };
 
@@ -37,6 +38,7 @@ enum sdw_cuda_file {
 #define SDW_CUDA_STAGING_BYTES   ((size_t)16 << 20) /* pinned; there are two */
 
 struct sdw_cublas;
+struct sdw_cudnn;
 
 struct sdw_cuda {
     struct sdw_device base;
@@ -54,6 +56,9 @@ struct sdw_cuda {
     } staging[2];
     int next_staging;
     struct sdw_cublas *cublas; /* NULL where our own kernels multiply */
+    struct sdw_cudnn *cudnn;   /* NULL where our own kernels convolve */
+    size_t peak_bytes;         /* of the GPU that were seen in use */
+    bool recording;            /* what is queued is written down: nobody may wait or allocate */
 };
 
 struct sdw_cuda_weight {
@@ -88,12 +93,19 @@ void sdw_cuda_buffer_free(struct sdw_device *dev, void *buffer);
 void sdw_cuda_upload(struct sdw_device *dev, void *to, const void *from_host, size_t bytes);
 void sdw_cuda_download(struct sdw_device *dev, void *to_host, const void *from, size_t bytes);
 size_t sdw_cuda_memory_free(struct sdw_device *dev);
+size_t sdw_cuda_memory_peak(struct sdw_device *dev);
+
+/* For a trial: 0, and no failure of the device, where there is none; the driver's cuMemFree. */
+CUdeviceptr sdw_cuda_memory_new(struct sdw_cuda *cuda, size_t bytes);
 
 /* record.c */
 void sdw_cuda_record_begin(struct sdw_device *dev);
 void *sdw_cuda_record_end(struct sdw_device *dev);
 void sdw_cuda_record_play(struct sdw_device *dev, void *tape);
 void sdw_cuda_record_free(struct sdw_device *dev, void *tape);
+
+/* limits.c */
+void sdw_cuda_limits(struct sdw_device *dev, struct sdw_limits *limits);
 
 /* weight.c */
 struct sdw_weight *sdw_cuda_pack_linear(struct sdw_device *dev, const struct sdw_array *weight,
@@ -107,6 +119,15 @@ void sdw_cuda_weight_free(struct sdw_device *dev, struct sdw_weight *weight);
 #define SDW_CUDA_ROW(row, arguments) void sdw_cuda_##row arguments;
 SDW_OPS_TABLE(SDW_CUDA_ROW)
 #undef SDW_CUDA_ROW
+
+/* matrix.c, attention.c: by our own kernels, whatever cuDNN says. */
+void sdw_cuda_conv2d_own(struct sdw_device *dev, const struct sdw_tensor *out,
+                         const struct sdw_tensor *in, const struct sdw_weight *weight,
+                         const struct sdw_tensor *residual);
+
+void sdw_cuda_attention_own(struct sdw_device *dev, const struct sdw_tensor *out,
+                            const struct sdw_tensor *q, const struct sdw_tensor *k,
+                            const struct sdw_tensor *v, struct sdw_attention_geometry geometry);
 
 static inline CUdeviceptr sdw_cuda_address(const void *pointer)
 {

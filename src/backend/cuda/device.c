@@ -1,6 +1,6 @@
 /* device.c: the life of an NVIDIA GPU as a device, and how a kernel is launched on it. */
 #include "backend/cuda/cublas.h"
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/cudnn.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -19,12 +19,14 @@ IMAGE(pointwise);
 IMAGE(norm);
 IMAGE(matrix);
 IMAGE(attention);
+IMAGE(measure);
 
 static const unsigned char *const images[SDW_CUDA_FILE_COUNT] = {
     [SDW_CUDA_FILE_pointwise] = sdw_cuda_image_pointwise,
     [SDW_CUDA_FILE_norm] = sdw_cuda_image_norm,
     [SDW_CUDA_FILE_matrix] = sdw_cuda_image_matrix,
     [SDW_CUDA_FILE_attention] = sdw_cuda_image_attention,
+    [SDW_CUDA_FILE_measure] = sdw_cuda_image_measure,
 };
 
 static const struct {
@@ -55,9 +57,12 @@ bool sdw_cuda_ok(struct sdw_device *dev, CUresult result, const char *what)
                         what, left >> 20, all >> 20);
         return false;
     }
-    /* What a kernel did wrong shows up late and stays: nothing more can be done in this context. */
-    sdw_device_fail(dev, SDW_DEVICE, "%s: %s: %s; the GPU is lost to this process: restart it",
-                    dev->id, what, words);
+    /* What a kernel did wrong shows up late and stays: every later call tells of it again. */
+    bool lost = !cuda->recording && cuda->driver.cuStreamSynchronize(cuda->stream) != CUDA_SUCCESS;
+    if (lost)
+        atomic_store(&dev->lost, true);
+    sdw_device_fail(dev, SDW_DEVICE, "%s: %s: %s%s", dev->id, what, words,
+                    lost ? "; the GPU is lost to this process: restart it" : "");
     return false;
 }
 
@@ -102,6 +107,7 @@ static void close_device(struct sdw_device *dev)
         sdw_cuda_enter(cuda);
         if (cuda->stream)
             driver->cuStreamSynchronize(cuda->stream);
+        sdw_cudnn_close(cuda->cudnn);
         sdw_cublas_close(cuda->cublas);
         for (int i = 0; i < 2; i++) {
             if (cuda->staging[i].done)
@@ -128,9 +134,11 @@ static const struct sdw_ops ops = {.name = "cuda",
                                    .upload = sdw_cuda_upload,
                                    .download = sdw_cuda_download,
                                    .memory_free = sdw_cuda_memory_free,
+                                   .memory_peak = sdw_cuda_memory_peak,
                                    .pack_linear = sdw_cuda_pack_linear,
                                    .pack_conv = sdw_cuda_pack_conv,
                                    .weight_free = sdw_cuda_weight_free,
+                                   .limits = sdw_cuda_limits,
                                    .record_begin = sdw_cuda_record_begin,
                                    .record_end = sdw_cuda_record_end,
                                    .record_play = sdw_cuda_record_play,
@@ -192,13 +200,16 @@ static void describe(struct sdw_cuda *cuda, int index)
 {
     struct sdw_device *dev = &cuda->base;
     const struct sdw_cuda_card *card = &cuda->card;
-    const char *library = cuda->cublas ? sdw_cublas_version(cuda->cublas) : "own";
+    const char *linear = cuda->cublas ? sdw_cublas_version(cuda->cublas) : "own";
+    const char *cudnn = cuda->cudnn ? sdw_cudnn_version(cuda->cudnn) : "";
+    const char *or_own = cuda->cudnn ? " or " : "";
     snprintf(dev->id, sizeof dev->id, "cuda:%d", index);
     snprintf(dev->description, sizeof dev->description,
              "%s, %zu MB, compute capability %d.%d, %d multiprocessors", card->name,
              card->bytes >> 20, card->major, card->minor, card->processors);
     snprintf(dev->kernels, sizeof dev->kernels,
-             "linear: %s; conv2d: own implicit GEMM; attention: own flash; rest: own", library);
+             "linear: %s; conv2d: %s%sown implicit GEMM; attention: %s%sown flash; rest: own",
+             linear, cudnn, or_own, cudnn, or_own);
 }
 
 static enum sdw_status choose_types(struct sdw_device *dev,
@@ -237,6 +248,8 @@ static enum sdw_status open_device(struct sdw_device **dev,
     }
     if (!options->isa)
         cuda->cublas = sdw_cublas_open(cuda);
+    if (!options->isa && cuda->base.compute != SDW_F32)
+        cuda->cudnn = sdw_cudnn_open(cuda);
     sdw_device_init(&cuda->base, &ops);
     describe(cuda, options->index);
     *dev = &cuda->base;

@@ -1,7 +1,8 @@
 /* driver.c: what can be wrong before the first kernel runs, a sentence each. */
 #include "backend/cuda/driver.h"
 
-#include <dlfcn.h>
+#include "backend/cuda/library.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,26 +14,18 @@
 
 enum sdw_status sdw_cuda_driver_open(struct sdw_cuda_driver *driver, struct sdw_error *err)
 {
-    const char *path = getenv("SDW_CUDA_DRIVER");
-    *driver = (struct sdw_cuda_driver){0};
-    path = path ? path : "libcuda.so.1";
-    driver->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    static const char variable[] = "SDW_CUDA_DRIVER";
+    const char *named = getenv(variable), *path = named ? named : "libcuda.so.1";
+    *driver = (struct sdw_cuda_driver){.library = sdw_cuda_library_open(path, variable)};
     if (!driver->library)
         return sdw_fail(err, SDW_DEVICE,
                         "there is no NVIDIA driver on this machine (%s cannot be opened): install "
                         "one that knows CUDA %d.%d" ADVICE,
                         path, CUDA_VERSION / 1000, CUDA_VERSION % 1000 / 10);
     const char *missing = NULL;
-    /* POSIX lets dlsym's answer be a function; ISO C has no cast for it, hence the union. */
 #define FIND(name)                                                                                 \
-    do {                                                                                           \
-        union {                                                                                    \
-            void *object;                                                                          \
-            __typeof__(name) *function;                                                            \
-        } symbol = {dlsym(driver->library, TEXT(name))};                                           \
-        driver->name = symbol.function;                                                            \
-        missing = symbol.object ? missing : TEXT(name);                                            \
-    } while (0);
+    SDW_CUDA_LIBRARY_TAKE(driver->name, driver->library, TEXT(name));                              \
+    missing = driver->name ? missing : TEXT(name);
     SDW_CUDA_DRIVER_TABLE(FIND)
 #undef FIND
     if (!missing)
@@ -46,8 +39,7 @@ enum sdw_status sdw_cuda_driver_open(struct sdw_cuda_driver *driver, struct sdw_
 
 void sdw_cuda_driver_close(struct sdw_cuda_driver *driver)
 {
-    if (driver->library)
-        dlclose(driver->library);
+    sdw_cuda_library_close(driver->library);
     driver->library = NULL;
 }
 

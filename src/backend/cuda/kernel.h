@@ -15,6 +15,8 @@ enum { ACT_NONE = 0, SILU = 1, GELU = 2, QUICK_GELU = 3 }; /* enum sdw_act */
 #define WARP 32
 #define ALL  0xffffffffu /* lanes of a warp */
 
+#define F16_LARGEST 65504.0f
+
 /* A 16-bit float by its bits. */
 struct f16 {
     uint16_t bits;
@@ -44,8 +46,11 @@ static __device__ __forceinline__ float widen(bf16 h)
     return __uint_as_float((uint32_t)h.bits << 16);
 }
 
+/* What is too large for f16 becomes its largest number: a product of infinity is none, and a VAE's
+ * residual stream may be that large where a convolution reads it. What is no number stays none. */
 static __device__ __forceinline__ void narrow(f16 *to, float value)
 {
+    value = fabsf(value) > F16_LARGEST ? copysignf(F16_LARGEST, value) : value;
     to->bits = __half_as_ushort(__float2half_rn(value));
 }
 

@@ -1,6 +1,7 @@
-/* matrix.c: linear layers and convolutions: to cuBLASLt where it takes them, else to matrix.cu. */
+/* matrix.c: linear layers and convolutions: to cuBLASLt and cuDNN where they take them, else to
+ * matrix.cu. */
 #include "backend/cuda/cublas.h"
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/cudnn.h"
 
 #define BLOCK_16 128 /* rows and columns of out that a block makes: matrix.cu */
 #define BLOCK_32 64
@@ -54,9 +55,9 @@ void sdw_cuda_linear(struct sdw_device *dev, const struct sdw_tensor *out,
     multiply(dev, &a, out, in, w, residual);
 }
 
-void sdw_cuda_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
-                     const struct sdw_tensor *in, const struct sdw_weight *weight,
-                     const struct sdw_tensor *residual)
+void sdw_cuda_conv2d_own(struct sdw_device *dev, const struct sdw_tensor *out,
+                         const struct sdw_tensor *in, const struct sdw_weight *weight,
+                         const struct sdw_tensor *residual)
 {
     const struct sdw_cuda_weight *w = (const struct sdw_cuda_weight *)weight;
     const struct sdw_conv_geometry *g = &weight->geometry;
@@ -71,4 +72,13 @@ void sdw_cuda_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
                                 .ow = out->w,
                                 .doubled = g->doubled};
     multiply(dev, &a, out, in, w, residual);
+}
+
+void sdw_cuda_conv2d(struct sdw_device *dev, const struct sdw_tensor *out,
+                     const struct sdw_tensor *in, const struct sdw_weight *weight,
+                     const struct sdw_tensor *residual)
+{
+    const struct sdw_cuda_weight *w = (const struct sdw_cuda_weight *)weight;
+    if (!sdw_cudnn_conv2d(dev, out, in, w, residual))
+        sdw_cuda_conv2d_own(dev, out, in, weight, residual);
 }

@@ -6,6 +6,32 @@
 #include <string.h>
 
 #define RESERVE_BYTES ((size_t)128 << 20) /* left to the driver and the libraries */
+#define LOOK_BYTES    ((size_t)1 << 20)
+
+/* Looks how much of the GPU is in use: where something large was asked for, and at the end. */
+static void look(struct sdw_cuda *cuda)
+{
+    size_t left = 0, all = 0;
+    if (cuda->driver.cuMemGetInfo(&left, &all) == CUDA_SUCCESS && all - left > cuda->peak_bytes)
+        cuda->peak_bytes = all - left;
+}
+
+CUdeviceptr sdw_cuda_memory_new(struct sdw_cuda *cuda, size_t bytes)
+{
+    CUdeviceptr memory = 0;
+    if (cuda->driver.cuMemAlloc(&memory, bytes) != CUDA_SUCCESS)
+        return 0;
+    look(cuda);
+    return memory;
+}
+
+size_t sdw_cuda_memory_peak(struct sdw_device *dev)
+{
+    struct sdw_cuda *cuda = (struct sdw_cuda *)dev;
+    sdw_cuda_enter(cuda);
+    look(cuda);
+    return cuda->peak_bytes;
+}
 
 void *sdw_cuda_buffer_new(struct sdw_device *dev, size_t bytes)
 {
@@ -14,6 +40,8 @@ void *sdw_cuda_buffer_new(struct sdw_device *dev, size_t bytes)
     char what[64];
     sdw_cuda_enter(cuda);
     CUresult result = cuda->driver.cuMemAlloc(&buffer, bytes ? bytes : 1);
+    if (bytes >= LOOK_BYTES)
+        look(cuda);
     snprintf(what, sizeof what, "asking for %zu MB", bytes >> 20);
     return sdw_cuda_ok(dev, result, what) ? (void *)(uintptr_t)buffer : NULL;
 }

@@ -89,3 +89,16 @@ KERNEL sdw_pack(const sdw_cuda_pack a)
     int rest = (int)(at % ((int64_t)a.i * a.positions)), position = rest / a.i, i = rest % a.i;
     set(a.out, a.out_type, at, get(a.in, a.in_type, (row * a.i + i) * a.positions + position));
 }
+
+/* out [n,h,w,c] = in [n,(h+1)/2,(w+1)/2,c], each pixel four times; elements of 16 bits */
+KERNEL sdw_twice(const sdw_cuda_twice a)
+{
+    int64_t at = own();
+    if (at >= a.count)
+        return;
+    int pack = (int)(at % a.packs);
+    int64_t pixel = at / a.packs, row = pixel / a.w;
+    int x = (int)(pixel % a.w), y = (int)(row % a.h);
+    int64_t from = (row / a.h * ((a.h + 1) / 2) + y / 2) * ((a.w + 1) / 2) + x / 2;
+    ((quad *)a.out)[at] = ((const quad *)a.in)[from * a.packs + pack];
+}

@@ -9,6 +9,7 @@ void sdw_cuda_record_begin(struct sdw_device *dev)
 {
     struct sdw_cuda *cuda = (struct sdw_cuda *)dev;
     sdw_cuda_enter(cuda);
+    cuda->recording = true;
     sdw_cuda_ok(
         dev, cuda->driver.cuStreamBeginCapture(cuda->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
         "recording a step");
@@ -21,6 +22,7 @@ void *sdw_cuda_record_end(struct sdw_device *dev)
     CUgraph graph = NULL;
     CUgraphExec tape = NULL;
     sdw_cuda_enter(cuda);
+    cuda->recording = false;
     CUresult result = driver->cuStreamEndCapture(cuda->stream, &graph);
     if (result == CUDA_SUCCESS && !dev->failure.status)
         result = driver->cuGraphInstantiate(&tape, graph, 0);
