@@ -238,12 +238,6 @@ static void resume(struct batch *batch, struct sdw_progress *progress)
         batch->place = place;
 }
 
-/* The device computes while this thread does something else. */
-static bool beside_processor(const struct sdw_engine *engine)
-{
-    return strcmp(engine->dev->ops->name, "cpu") != 0;
-}
-
 static enum sdw_status run_image(struct sdw_engine *engine, struct batch *batch,
                                  const struct sdw_progress *progress, struct sdw_error *err)
 {
@@ -257,7 +251,7 @@ static enum sdw_status run_image(struct sdw_engine *engine, struct batch *batch,
     enum sdw_status status =
         sdw_generate(&pixels, &canvas, engine, &params, &plain, progress, &one, err);
     bool last = batch->place.image + 1 == (uint64_t)batch->params->n;
-    bool beside = beside_processor(engine);
+    bool beside = engine->dev->ops->beside;
     if (!status && last && batch->progress->computed && beside)
         batch->progress->computed(batch->progress->context);
     if (!status)

@@ -99,6 +99,7 @@ struct sdw_limits {
 
 struct sdw_ops {
     const char *name; /* "cpu", "cuda", "metal", "trace" */
+    bool beside;      /* computes while the processor does something else: a GPU */
 
     /* Memory. Sizes in bytes. buffer_new returns NULL after sdw_device_fail(SDW_MEMORY). */
     void *(*buffer_new)(struct sdw_device *dev, size_t bytes);

@@ -129,6 +129,7 @@ static void close_device(struct sdw_device *dev)
 }
 
 static const struct sdw_ops ops = {.name = "cuda",
+                                   .beside = true,
                                    .buffer_new = sdw_cuda_buffer_new,
                                    .buffer_free = sdw_cuda_buffer_free,
                                    .upload = sdw_cuda_upload,

@@ -186,6 +186,7 @@ static void close_device(struct sdw_device *dev)
 }
 
 static const struct sdw_ops ops = {.name = "metal",
+                                   .beside = true,
                                    .buffer_new = sdw_metal_buffer_new,
                                    .buffer_free = sdw_metal_buffer_free,
                                    .upload = upload,
