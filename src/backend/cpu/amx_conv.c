@@ -44,20 +44,20 @@ static void fill_row(const struct convolution *conv, uint16_t *to, int n, int ro
 {
     const struct sdw_tensor *in = conv->in;
     const struct sdw_conv_geometry *g = conv->geometry;
-    int y = row - g->top, stride = g->doubled ? 1 : g->stride;
+    int y = row - g->top;
     size_t pixel = (size_t)in->c;
     if (y < 0 || y >= in->h) {
         memset(to, 0, (size_t)conv->line * pixel * sizeof *to);
         return;
     }
     const uint16_t *from = (const uint16_t *)in->data + ((int64_t)n * in->h + y) * in->w * in->c;
-    if (stride == 1) { /* line = w + 1 */
+    if (g->stride == 1) { /* line = w + 1 */
         memset(to, 0, pixel * sizeof *to);
         memcpy(to + pixel, from, (size_t)in->w * pixel * sizeof *to);
         return;
     }
     for (int v = 0; v < conv->line; v++, to += pixel) {
-        int x = v * stride + column - g->left;
+        int x = v * g->stride + column - g->left;
         if (x >= 0 && x < in->w)
             memcpy(to, from + (size_t)x * pixel, pixel * sizeof *to);
         else
@@ -73,7 +73,7 @@ static bool is_cut(const struct convolution *conv)
 
 static void fill_planes(const struct convolution *conv, uint16_t *planes, int n, int first)
 {
-    int stride = conv->geometry->doubled ? 1 : conv->geometry->stride;
+    int stride = conv->geometry->stride;
     int64_t row = (int64_t)conv->line * conv->in->c, rows = conv->plane / row;
     for (int p = 0; p < stride * stride; p++) {
         uint16_t *plane = planes + p * conv->plane;
@@ -142,8 +142,7 @@ struct place {
     int panel;
 };
 
-/* Outputs on the last row or column of a doubled picture that is cut off there; `step` pixels of
- * the plane apart. */
+/* Outputs on the last row or column of a doubled picture that is cut off there. */
 static void run_edge(const struct convolution *conv, const struct place *place,
                      struct sdw_amx_rows rows, int phase, bool bottom, bool right)
 {
@@ -236,7 +235,7 @@ static void run_item(void *context, int64_t item, int thread)
 static void divide(struct convolution *conv)
 {
     const struct sdw_tensor *in = conv->in;
-    bool apart = !conv->geometry->doubled && conv->geometry->stride == 2;
+    bool apart = conv->geometry->stride == 2;
     int planes = apart ? 4 : is_cut(conv) ? 2 : 1, more = apart ? 1 : 2;
     int64_t row = (int64_t)conv->line * in->c, room = PLANE_BYTES / (int64_t)sizeof(uint16_t);
     int64_t fits = room / (planes * row) - more;

@@ -95,9 +95,7 @@ static void read_channel(const struct packing *p, uint16_t *to, int o, int step)
 static __m512i gather_pair(const struct packing *p, const uint16_t *rows, int matrix, int pair)
 {
     int matrices = p->matrices;
-    const __m512i row =
-        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                           _mm512_set1_epi32(TILE_DEPTH * matrices));
+    const __m512i row = tile_row_starts(TILE_DEPTH * matrices);
     const uint16_t *even = rows + 2 * pair * matrices + matrix;
     if (matrices == 1)
         return _mm512_i32gather_epi32(row, even, 2);

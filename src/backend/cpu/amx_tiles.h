@@ -32,6 +32,14 @@ static inline void tiles_begin(void)
     _tile_loadconfig(&shapes);
 }
 
+/* Where 16 rows begin that lie `stride` numbers apart: for a gather of a column of them. */
+static inline __m512i tile_row_starts(int stride)
+{
+    return _mm512_mullo_epi32(
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+        _mm512_set1_epi32(stride));
+}
+
 static inline void tiles_end(void)
 {
     _tile_release();

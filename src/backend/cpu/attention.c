@@ -59,6 +59,17 @@ static void finish(const struct attention *a, const struct sdw_attention_block *
     }
 }
 
+/* A head's queries, with zeros up to whole packed rows. */
+static void pack_queries(const struct attention *a, char *to, int head, int64_t first, int rows)
+{
+    size_t used = (size_t)a->width * a->element, padded = (size_t)a->padded * a->element;
+    for (int r = 0; r < rows; r++, to += padded) {
+        memcpy(to, head_start(a, a->q, head, first + r), used);
+        memset(to + used, 0, padded - used);
+    }
+    memset(to, 0, (size_t)(a->rows - rows) * padded);
+}
+
 /* Some queries before they have met a key, in `floats` of the thread's slice. */
 static void begin(const struct attention *a, struct sdw_attention_block *block, float *floats,
                   int head, int64_t first)
@@ -71,8 +82,7 @@ static void begin(const struct attention *a, struct sdw_attention_block *block, 
     block->sum = block->top + a->rows;
     block->out = block->sum + a->rows;
     void *q = block->out + (size_t)a->rows * (size_t)a->padded;
-    a->kernels->pack_queries(q, head_start(a, a->q, head, first), a->q->c, block->rows, a->width,
-                             a->padded);
+    pack_queries(a, q, head, first, block->rows);
     block->q = q;
     memset(block->out, 0, (size_t)block->rows * (size_t)a->padded * sizeof *block->out);
     for (int r = 0; r < block->rows; r++) {

@@ -6,16 +6,6 @@
 #define ROWS 12  /* queries at a time: two groups of six */
 #define KEYS 256 /* of a block */
 
-static void pack_queries(void *to, const void *from, int64_t stride, int rows, int width,
-                         int padded)
-{
-    for (int r = 0; r < rows; r++) {
-        float *row = (float *)to + (int64_t)r * padded;
-        memcpy(row, (const float *)from + r * stride, (size_t)width * sizeof *row);
-        memset(row + width, 0, (size_t)(padded - width) * sizeof *row);
-    }
-}
-
 static void pack_keys(void *k_to, void *v_to, const void *k, const void *v, int64_t stride,
                       int rows, int width, int padded)
 {
@@ -153,7 +143,6 @@ const struct sdw_cpu_kernels SDW_KERNELS = {
     .attention_keys = KEYS,
     .attention_scores = ROWS * KEYS,
     .attention_pad = 2 * V,
-    .pack_queries = pack_queries,
     .pack_keys = pack_keys,
     .attend_blocks = attend_blocks,
 };

@@ -20,7 +20,7 @@
  * softmax (Dao et al. 2022, "FlashAttention", algorithm 1). The packed forms are the kernel's own:
  * see `pack_keys`. */
 struct sdw_attention_block {
-    const void *q;     /* [rows][width padded] in the kernel's packed form */
+    const void *q;     /* [attention_rows][width], zeros beyond rows and used */
     const void *k, *v; /* a packed block */
     int width;         /* of a head, padded: a multiple of attention_pad */
     int used;          /* of a head, as it is */
@@ -67,11 +67,8 @@ struct sdw_cpu_kernels {
     int attention_keys;   /* keys of a block */
     int attention_scores; /* floats of scratch of a block */
     int attention_pad;
-    /* Packs one head's rows (a stride apart, `width` elements each) to q [rows][padded]. */
-    void (*pack_queries)(void *to, const void *from, int64_t stride, int rows, int width,
-                         int padded);
-    /* Packs up to attention_keys rows of keys and of values to one block of each; the rest is
-     * zero. */
+    /* Packs up to attention_keys rows (a stride apart, `width` elements each) of keys and of values
+     * to one block of each; the rest is zero. */
     void (*pack_keys)(void *k_to, void *v_to, const void *k, const void *v, int64_t stride,
                       int rows, int width, int padded);
     /* One block of keys after the other, or different queries with one block. */

@@ -45,23 +45,10 @@ static float spin_tiles(int64_t rounds)
     return sum[0];
 }
 
-static void pack_queries_tiles(void *to, const void *from, int64_t stride, int rows, int width,
-                               int padded)
-{
-    uint16_t *row = to;
-    for (int r = 0; r < rows; r++, row += padded) {
-        memcpy(row, (const uint16_t *)from + r * stride, (size_t)width * sizeof *row);
-        memset(row + width, 0, (size_t)(padded - width) * sizeof *row);
-    }
-    memset(row, 0, (size_t)(ROWS - rows) * (size_t)padded * sizeof *row);
-}
-
 /* A tile of keys: pairs of channels of up to 16 keys, `width` of them from there on. */
 static void pack_key_tile(uint16_t *to, const uint16_t *from, int64_t stride, int keys, int width)
 {
-    const __m512i apart =
-        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                           _mm512_set1_epi32((int)stride));
+    const __m512i apart = tile_row_starts((int)stride);
     __mmask16 there = (__mmask16)((1u << keys) - 1);
     for (int pair = 0; pair < PAIRS; pair++, to += 2 * LANES) {
         int left = width - 2 * pair;
@@ -344,7 +331,6 @@ const struct sdw_cpu_kernels sdw_kernels_amx_bf16 = {
     .attention_keys = KEYS,
     .attention_scores = ROWS * LINE,
     .attention_pad = TILE_DEPTH,
-    .pack_queries = pack_queries_tiles,
     .pack_keys = pack_keys_tiles,
     .attend_blocks = attend_blocks_tiles,
 };

@@ -27,16 +27,6 @@ static float spin_bf16(int64_t rounds)
     return _mm512_reduce_add_ps(sum[0]);
 }
 
-static void pack_queries_bf16(void *to, const void *from, int64_t stride, int rows, int width,
-                              int padded)
-{
-    for (int r = 0; r < rows; r++) {
-        uint16_t *row = (uint16_t *)to + (int64_t)r * padded;
-        memcpy(row, (const uint16_t *)from + r * stride, (size_t)width * sizeof *row);
-        memset(row + width, 0, (size_t)(padded - width) * sizeof *row);
-    }
-}
-
 static void pack_keys_bf16(void *k_to, void *v_to, const void *k, const void *v, int64_t stride,
                            int rows, int width, int padded)
 {
@@ -221,7 +211,6 @@ const struct sdw_cpu_kernels sdw_kernels_avx512_bf16 = {
     .attention_keys = KEYS,
     .attention_scores = ROWS * KEYS,
     .attention_pad = LANES,
-    .pack_queries = pack_queries_bf16,
     .pack_keys = pack_keys_bf16,
     .attend_blocks = attend_blocks,
 };

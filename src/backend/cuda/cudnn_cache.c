@@ -40,13 +40,10 @@ static int head_of(char head[HEAD_BYTES_MAX], const struct sdw_cudnn_cache *cach
     return length;
 }
 
-/* Named by the head's hash (FNV-1a). */
+/* Named by the head's hash. */
 static void path_of(char *path, size_t size, const struct sdw_cudnn_cache *cache, const char *head)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *head; head++)
-        hash = (hash ^ (unsigned char)*head) * 0x100000001b3u;
-    snprintf(path, size, "%s/%016" PRIx64, cache->folder, hash);
+    snprintf(path, size, "%s/%016" PRIx64, cache->folder, sdw_cuda_hash(head, strlen(head)));
 }
 
 char *sdw_cudnn_cache_read(const struct sdw_cudnn_cache *cache, const struct sdw_cuda_key *key,

@@ -5,19 +5,19 @@
 
 #define REPEATS 5
 
-/* FNV-1a over the numbers. */
-static uint64_t hash_of(const struct sdw_cuda_key *key)
+uint64_t sdw_cuda_hash(const void *bytes, size_t count)
 {
+    const unsigned char *byte = bytes;
     uint64_t hash = 0xcbf29ce484222325u;
-    for (int i = 0; i < SDW_CUDA_KEY_MAX; i++)
-        hash = (hash ^ (uint64_t)key->number[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < count; i++)
+        hash = (hash ^ byte[i]) * 0x100000001b3u;
     return hash;
 }
 
 int sdw_cuda_plans_find(const struct sdw_cuda_plans *plans, const struct sdw_cuda_key *key,
                         bool *fresh)
 {
-    for (uint64_t i = hash_of(key);; i++) {
+    for (uint64_t i = sdw_cuda_hash(key, sizeof *key);; i++) {
         int place = (int)(i % (2 * SDW_CUDA_PLANS_MAX));
         *fresh = plans->key[place].number[0] == 0;
         if (*fresh)

@@ -18,6 +18,9 @@ struct sdw_cuda_plans {
     int count;
 };
 
+/* FNV-1a. */
+uint64_t sdw_cuda_hash(const void *bytes, size_t count);
+
 /* Where in the table a shape stands or, when *fresh, may stand: it does once the caller has written
  * it to key[place] and counted it. -1: the table is full. */
 int sdw_cuda_plans_find(const struct sdw_cuda_plans *plans, const struct sdw_cuda_key *key,
